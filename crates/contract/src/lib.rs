@@ -1,0 +1,1 @@
+//! Names and formats that the parts of Firstlight share.
