@@ -1,1 +1,30 @@
-//! Names and formats that the parts of Firstlight share.
+//! Names and formats that the parts of Firstlight share. Depends on nothing; without feature `std` it is
+//! `no_std`, allocates nothing and has no panicking path, because the preload object is built from it.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`names`] | resources, annotations, conditions, Events, environment, labels: the public names |
+//! | [`paths`] | paths in the container and on the node |
+//! | [`metrics`] | names and label values of the metrics |
+//! | [`grant`] | the file that tells shim and simulator what a container was given |
+//! | [`record`] | 64-byte records: layout, kinds, encoding (`no_std`) |
+//! | `decode` | records from foreign bytes (feature `std`) |
+//! | `fault` | the grammar of `firstlight.dev/simulate` (feature `std`) |
+//! | `models` | the GPU models that the simulator can be |
+//! | `pools` | pool configuration, YAML (feature `pools`) |
+#![cfg_attr(not(feature = "std"), no_std)]
+
+#[cfg(feature = "std")]
+pub mod decode;
+#[cfg(feature = "std")]
+pub mod fault;
+pub mod grant;
+pub mod metrics;
+pub mod models;
+pub mod names;
+pub mod paths;
+#[cfg(feature = "pools")]
+pub mod pools;
+pub mod record;
+#[cfg(feature = "std")]
+pub mod text;

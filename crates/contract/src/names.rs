@@ -1,0 +1,75 @@
+//! Public names. Users, dashboards and other programs rely on them: a change here is a breaking change.
+
+/// Prefix of every name that Firstlight puts into Kubernetes objects.
+pub const DOMAIN: &str = "firstlight.dev";
+
+/// Resource names are `firstlight.dev/<pool>`; the part after the slash has at most 63 characters
+/// (extended resource names, `k8s.io/apimachinery/pkg/util/validation`).
+pub const RESOURCE_PREFIX: &str = "firstlight.dev/";
+
+/// The pool that the annotation value `true` asks for.
+pub const DEFAULT_POOL: &str = "gpu";
+
+/// Annotations on workloads and pods.
+pub mod annotation {
+    /// Asks for a GPU: the name of a pool, or `true` for the default pool.
+    pub const GPU: &str = "firstlight.dev/gpu";
+    /// How many devices each chosen container gets; default 1.
+    pub const COUNT: &str = "firstlight.dev/count";
+    /// The containers to inject, separated by commas; default: the one that is recognised as Ollama.
+    pub const CONTAINERS: &str = "firstlight.dev/containers";
+    /// `off` (default) or `ready`: whether the pod's readiness waits for a usable GPU.
+    pub const GATE: &str = "firstlight.dev/gate";
+    /// `off` (default), `report` or `block`: a probe before the containers start.
+    pub const PREFLIGHT: &str = "firstlight.dev/preflight";
+    /// Faults of the simulated driver, see the module `fault`; simulated pools only.
+    pub const SIMULATE: &str = "firstlight.dev/simulate";
+    /// Left by the webhook on a pod template whose annotations it copied from the workload: the copied keys
+    /// (without the domain), separated by commas. Only these are removed again.
+    pub const PROPAGATED: &str = "firstlight.dev/propagated";
+    /// Left by the webhook on a pod that it injected: the webhook's version.
+    pub const INJECTED: &str = "firstlight.dev/injected";
+    /// Left by the webhook on a pod that it injected: what it did, one sentence a container.
+    pub const INJECTION: &str = "firstlight.dev/injection";
+
+    /// The annotations that people write; the workload rule copies exactly these.
+    pub const ASKS: [&str; 6] = [GPU, COUNT, CONTAINERS, GATE, PREFLIGHT, SIMULATE];
+}
+
+/// Labels.
+pub mod label {
+    /// On a namespace: `true` silences the alert about simulated GPUs there.
+    pub const SIMULATION: &str = "firstlight.dev/simulation";
+}
+
+/// Pod conditions.
+pub mod condition {
+    /// `True` once a usable GPU was seen; reason is the cause in CamelCase, message is evidence and fix.
+    pub const GPU_READY: &str = "firstlight.dev/GpuReady";
+    /// Reason of a `True` condition in a simulated pool: it is never mistaken for a GPU.
+    pub const REASON_SIMULATED: &str = "SimulatedGpu";
+    /// Reason of a `True` condition in every other pool.
+    pub const REASON_USABLE: &str = "GpuUsable";
+}
+
+/// Reasons of Events.
+pub mod event {
+    /// CUDA came up in the pod.
+    pub const CUDA_READY: &str = "CudaReady";
+    /// CUDA failed to come up; the message names the cause.
+    pub const CUDA_INIT_FAILED: &str = "CudaInitFailed";
+    /// The GPU is there, the runner is not on it.
+    pub const CUDA_FALLBACK: &str = "CudaFallback";
+    /// Annotated, but not injected.
+    pub const NOT_INJECTED: &str = "NotInjected";
+}
+
+/// Environment variables.
+pub mod env {
+    /// Set by the webhook: the dynamic loader loads the shim first.
+    pub const LD_PRELOAD: &str = "LD_PRELOAD";
+    /// Faults on order; read by the simulator only, and only where the grant says `simulated`.
+    pub const SIMULATE: &str = "FIRSTLIGHT_SIMULATE";
+    /// Path of a grant; read only where [`crate::paths::container::GRANT`] does not exist.
+    pub const GRANT: &str = "FIRSTLIGHT_GRANT";
+}

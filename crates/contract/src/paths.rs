@@ -1,0 +1,55 @@
+//! Paths in the container and on the node.
+
+/// Where things are mounted in a container.
+pub mod container {
+    /// The shim: `libcuda.so.1` and `libnvidia-ml.so.1`.
+    pub const SHIM_DIR: &str = "/opt/firstlight/lib";
+    /// The value that the webhook puts into `LD_PRELOAD`.
+    pub const SHIM: &str = "/opt/firstlight/lib/libcuda.so.1";
+    /// The NVML half of the shim.
+    pub const SHIM_NVML: &str = "/opt/firstlight/lib/libnvidia-ml.so.1";
+    /// The driver behind the shim, where it is ours to mount (simulator or custom).
+    pub const DRIVER_DIR: &str = "/opt/firstlight/driver";
+    /// The driver's `libcuda.so.1`.
+    pub const DRIVER: &str = "/opt/firstlight/driver/libcuda.so.1";
+    /// The driver's NVML.
+    pub const DRIVER_NVML: &str = "/opt/firstlight/driver/libnvidia-ml.so.1";
+    /// Programs for use inside the container.
+    pub const BIN_DIR: &str = "/opt/firstlight/bin";
+    /// The grant: a read-only file.
+    pub const GRANT: &str = "/run/firstlight/grant";
+    /// The record file: anybody in the container may append.
+    pub const RECORDS: &str = "/run/firstlight/records";
+    /// First directory in which clients look that open the driver by absolute path (Ollama ≤ 0.12.3), and the
+    /// one that the Ollama image has in `LD_LIBRARY_PATH`.
+    pub const NVIDIA_LIB_DIR: &str = "/usr/local/nvidia/lib64";
+    /// The multiarch library directory of Debian and Ubuntu images.
+    pub const MULTIARCH_LIB_DIR: &str = "/usr/lib/x86_64-linux-gnu";
+}
+
+/// File names of the libraries.
+pub mod library {
+    /// The CUDA driver's SONAME.
+    pub const CUDA: &str = "libcuda.so.1";
+    /// The name without version that some clients open.
+    pub const CUDA_UNVERSIONED: &str = "libcuda.so";
+    /// NVML's SONAME.
+    pub const NVML: &str = "libnvidia-ml.so.1";
+}
+
+/// Where things lie on the node.
+pub mod node {
+    /// Root of everything that Firstlight keeps on a node.
+    pub const ROOT: &str = "/var/lib/firstlight";
+    /// One folder a grant, `grants/<grant-id>/{grant,records}`, below [`ROOT`].
+    pub const GRANTS: &str = "/var/lib/firstlight/grants";
+    /// Name of the grant file in a grant's folder.
+    pub const GRANT_FILE: &str = "grant";
+    /// Name of the record file in a grant's folder.
+    pub const RECORDS_FILE: &str = "records";
+    /// Where the kubelet keeps its device plugin sockets, whatever its `--root-dir` says
+    /// (kubernetes/kubernetes#120626).
+    pub const DEVICE_PLUGINS: &str = "/var/lib/kubelet/device-plugins";
+    /// The kubelet's PodResources socket lies in this directory.
+    pub const POD_RESOURCES: &str = "/var/lib/kubelet/pod-resources";
+}
