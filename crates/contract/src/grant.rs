@@ -320,7 +320,8 @@ mod parsed {
     }
 }
 
-#[cfg(all(test, feature = "std"))]
+#[cfg(test)]
+#[cfg(feature = "std")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
