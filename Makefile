@@ -1,0 +1,88 @@
+# The only task runner. `make help` lists the targets; CI calls the same ones.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export FIRSTLIGHT_CACHE ?= $(HOME)/.cache/firstlight
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+export FIRSTLIGHT_ARTEFACTS := $(CURDIR)/build
+
+MUSL := x86_64-unknown-linux-musl
+export CC_x86_64_unknown_linux_musl := musl-gcc
+TOOLS := $(FIRSTLIGHT_CACHE)/tools
+CARGO_DENY := $(TOOLS)/cargo-deny-0.20.2/bin/cargo-deny
+HELM := $(FIRSTLIGHT_CACHE)/current/helm/bin/helm
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+.PHONY: setup
+setup: ## Install what the build needs from Debian and rustup (needs root)
+	@./e2e/setup.sh
+
+include e2e/deps.mk
+
+# --- build -----------------------------------------------------------------------------------------------------
+
+.PHONY: build
+build: artefacts binaries images chart ## Build binaries, shim, simulator, images and chart into build/
+
+.PHONY: artefacts
+artefacts: setup ## Build shim and simulator into build/
+	@./crates/shim/build.sh build/shim
+	@./crates/simulator/build.sh build/simulator
+
+.PHONY: binaries
+binaries: artefacts ## Build daemons and CLI (static) into build/bin
+	cargo build --quiet --release --target $(MUSL) -p firstlight-plugin -p firstlight-webhook -p firstlight-cli
+	@mkdir -p build/bin
+	@for name in firstlight-plugin firstlight-webhook kubectl-firstlight; do \
+	    cp "$(CARGO_TARGET_DIR)/$(MUSL)/release/$$name" build/bin/.new && mv build/bin/.new "build/bin/$$name"; done
+
+.PHONY: chart
+chart: $(HELM) ## Package the Helm chart into build/charts
+	@mkdir -p build/charts && $(HELM) package --destination build/charts charts/firstlight >/dev/null
+
+.PHONY: manifests
+manifests: $(HELM) ## Render manifests/ from the chart
+	@./charts/render.sh write
+
+# --- test ------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: deps build ## All levels: unit, libraries, chart, cluster. Ends with "N passed, N failed"
+	@./e2e/test.sh all
+
+.PHONY: test-quick
+test-quick: ## Unit and property tests only: no products, no cluster
+	cargo test --quiet --workspace --exclude firstlight-e2e --lib --bins
+
+.PHONY: lint
+lint: $(CARGO_DENY) $(HELM) ## Formatting, clippy, licences, generated files
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets --all-features -- -D warnings
+	$(CARGO_DENY) --log-level error check bans licenses sources
+	@./charts/render.sh check
+
+$(CARGO_DENY):
+	@echo "building cargo-deny (once)"
+	cargo install --quiet --locked --root "$(TOOLS)/cargo-deny-0.20.2" --target-dir "$(FIRSTLIGHT_CACHE)/tools/build" cargo-deny@0.20.2
+
+# --- run -------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: ## The whole path on this machine: cluster, chart, Ollama, verdict
+	@./e2e/demo/run.sh
+
+.PHONY: demo-down
+demo-down: cluster-down ## Stop the demo; leaves nothing behind
+
+.PHONY: bench
+bench: artefacts ## Benchmarks: ratios measured side by side
+	@./e2e/bench.sh
+
+.PHONY: clean
+clean: ## Remove build results (not the cache)
+	rm -rf build target
