@@ -1,0 +1,308 @@
+//! The list as a table.
+
+/// A library that exports functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// `libcuda.so.1`
+    Driver,
+    /// `libnvidia-ml.so.1`
+    Nvml,
+}
+
+/// What the shim does with a function beyond forwarding it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing: one indirect jump.
+    Forward,
+    /// `cuInit`: recorded before and after.
+    Init,
+    /// `cuDriverGetVersion`: recorded with the version.
+    Version,
+    /// `cuGetProcAddress`: hands out our entry where another action than [`Action::Forward`] stands.
+    Lookup,
+    /// `cuGetExportTable`: passed through; recorded with the UUID.
+    Table,
+    /// A query of the init phase: first outcome and first failure are recorded.
+    Query,
+    /// A context is created or retained: recorded before and after.
+    Context,
+    /// Memory figures.
+    MemoryInfo,
+    /// Device memory is allocated: first outcome and first failure are recorded.
+    Allocate,
+    /// Code is loaded: first outcome and first failure are recorded.
+    Load,
+    /// A kernel launch: counted, the first is recorded.
+    Launch,
+    /// A graph launch: counted, the first is recorded.
+    GraphLaunch,
+    /// A call that waits or moves data: launch counts are written here.
+    Cold,
+    /// An NVML function whose first outcome and first failure are recorded.
+    Nvml,
+}
+
+/// One ABI symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Number in records; never reused.
+    pub id: u16,
+    /// The exported symbol, such as `cuMemAlloc_v2`.
+    pub symbol: &'static str,
+    /// The name that clients ask `cuGetProcAddress` for, such as `cuMemAlloc`.
+    pub name: &'static str,
+    /// Whether this is the variant for the per-thread default stream (`_ptsz`, `_ptds`).
+    pub per_thread: bool,
+    /// What the shim does.
+    pub action: Action,
+    /// The library that exports it.
+    pub library: Library,
+    /// CUDA versions (1000·major + 10·minor) with which this ABI began; empty: no lookup hands it out.
+    pub versions: &'static [u32],
+}
+
+macro_rules! action {
+    (forward) => {
+        Action::Forward
+    };
+    (init) => {
+        Action::Init
+    };
+    (version) => {
+        Action::Version
+    };
+    (lookup) => {
+        Action::Lookup
+    };
+    (table) => {
+        Action::Table
+    };
+    (query) => {
+        Action::Query
+    };
+    (context) => {
+        Action::Context
+    };
+    (memory_info) => {
+        Action::MemoryInfo
+    };
+    (allocate) => {
+        Action::Allocate
+    };
+    (load) => {
+        Action::Load
+    };
+    (launch) => {
+        Action::Launch
+    };
+    (graph_launch) => {
+        Action::GraphLaunch
+    };
+    (cold) => {
+        Action::Cold
+    };
+    (nvml) => {
+        Action::Nvml
+    };
+}
+
+macro_rules! driver_rows {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, [$($version:literal),*]),)*) => {
+        &[$(Function {
+            id: $id,
+            symbol: stringify!($symbol),
+            name: stringify!($name),
+            per_thread: $thread,
+            action: action!($action),
+            library: Library::Driver,
+            versions: &[$($version),*],
+        }),*]
+    };
+}
+
+macro_rules! nvml_rows {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, [$($version:literal),*]),)*) => {
+        &[$(Function {
+            id: $id,
+            symbol: stringify!($symbol),
+            name: stringify!($name),
+            per_thread: $thread,
+            action: action!($action),
+            library: Library::Nvml,
+            versions: &[$($version),*],
+        }),*]
+    };
+}
+
+/// The functions of `libcuda.so.1`, in the order of their symbols at first; later ones are appended.
+pub static DRIVER_FUNCTIONS: &[Function] = driver_functions!(driver_rows);
+
+/// The functions of `libnvidia-ml.so.1`.
+pub static NVML_FUNCTIONS: &[Function] = nvml_functions!(nvml_rows);
+
+/// Both lists, one after the other.
+pub static FUNCTIONS: [&[Function]; 2] = [DRIVER_FUNCTIONS, NVML_FUNCTIONS];
+
+fn all() -> impl Iterator<Item = &'static Function> {
+    FUNCTIONS.iter().flat_map(|list| list.iter())
+}
+
+/// The function with this id.
+pub fn by_id(id: u16) -> Option<&'static Function> {
+    all().find(|function| function.id == id)
+}
+
+/// The function with this exported symbol.
+pub fn by_symbol(symbol: &str) -> Option<&'static Function> {
+    all().find(|function| function.symbol == symbol)
+}
+
+/// `cuGraphInstantiate` asked at 12000 or later is `cuGraphInstantiateWithFlags` (cuda.h 12 maps the name).
+const RENAMED: (&str, u32, &str) = ("cuGraphInstantiate", 12000, "cuGraphInstantiateWithFlags");
+
+/// What `cuGetProcAddress` hands out for a name at a version: the newest ABI not newer than asked, for the
+/// per-thread default stream where that was asked and a variant exists (CUDA driver API, *Driver Entry Point
+/// Access*).
+pub fn resolve(name: &str, version: u32, per_thread: bool) -> Option<&'static Function> {
+    let name = if name == RENAMED.0 && version >= RENAMED.1 { RENAMED.2 } else { name };
+    let newest = |thread: bool| {
+        let candidates =
+            DRIVER_FUNCTIONS.iter().filter(|function| function.name == name && function.per_thread == thread);
+        candidates
+            .filter_map(|function| {
+                let known = function.versions.iter().copied().filter(|known| *known <= version).max()?;
+                Some((known, function))
+            })
+            .max_by_key(|(known, _)| *known)
+            .map(|(_, function)| function)
+    };
+    if per_thread { newest(true).or_else(|| newest(false)) } else { newest(false) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_symbols_are_unique() {
+        for function in all() {
+            let twins =
+                all().filter(|other| other.id == function.id || other.symbol == function.symbol).count();
+            assert_eq!(twins, 1, "{}", function.symbol);
+        }
+    }
+
+    /// A change here is a change of what old records mean.
+    #[test]
+    fn ids_are_what_they_were() {
+        let pinned = [
+            (0, "cuArray3DCreate"),
+            (167, "cuGetProcAddress"),
+            (374, "cuMemAlloc_v2"),
+            (724, "cuWaitExternalSemaphoresAsync_ptsz"),
+        ];
+        for (id, symbol) in pinned {
+            assert_eq!(by_symbol(symbol).map(|function| function.id), Some(id), "{symbol}");
+        }
+    }
+
+    /// Every pair that the runtimes 12.9 and 13.5 were seen to ask, and the ABI that each must get.
+    #[test]
+    fn names_asked_at_two_versions_resolve_to_different_abis() {
+        let pairs: [(&str, u32, &str); 34] = [
+            ("cuGetProcAddress", 11030, "cuGetProcAddress"),
+            ("cuGetProcAddress", 12000, "cuGetProcAddress_v2"),
+            ("cuEventElapsedTime", 2000, "cuEventElapsedTime"),
+            ("cuEventElapsedTime", 12080, "cuEventElapsedTime_v2"),
+            ("cuGraphAddNode", 12020, "cuGraphAddNode"),
+            ("cuGraphAddNode", 12030, "cuGraphAddNode_v2"),
+            ("cuGraphAddDependencies", 10000, "cuGraphAddDependencies"),
+            ("cuGraphAddDependencies", 12030, "cuGraphAddDependencies_v2"),
+            ("cuGraphInstantiate", 10000, "cuGraphInstantiate"),
+            ("cuGraphInstantiate", 11000, "cuGraphInstantiate_v2"),
+            ("cuGraphInstantiate", 12000, "cuGraphInstantiateWithFlags"),
+            ("cuIpcOpenMemHandle", 4010, "cuIpcOpenMemHandle"),
+            ("cuIpcOpenMemHandle", 11000, "cuIpcOpenMemHandle_v2"),
+            ("cuMemAdvise", 8000, "cuMemAdvise"),
+            ("cuMemAdvise", 12020, "cuMemAdvise_v2"),
+            ("cuMemPrefetchAsync", 8000, "cuMemPrefetchAsync"),
+            ("cuMemPrefetchAsync", 12020, "cuMemPrefetchAsync_v2"),
+            ("cuStreamBeginCapture", 10000, "cuStreamBeginCapture"),
+            ("cuStreamBeginCapture", 10010, "cuStreamBeginCapture_v2"),
+            ("cuStreamGetCaptureInfo", 10010, "cuStreamGetCaptureInfo"),
+            ("cuStreamGetCaptureInfo", 11030, "cuStreamGetCaptureInfo_v2"),
+            ("cuStreamGetCaptureInfo", 12030, "cuStreamGetCaptureInfo_v3"),
+            ("cuDeviceGetUuid", 9020, "cuDeviceGetUuid"),
+            ("cuDeviceGetUuid", 11040, "cuDeviceGetUuid_v2"),
+            ("cuCtxGetDevice", 2000, "cuCtxGetDevice"),
+            ("cuCtxGetDevice", 13000, "cuCtxGetDevice_v2"),
+            ("cuCtxSynchronize", 2000, "cuCtxSynchronize"),
+            ("cuCtxSynchronize", 13000, "cuCtxSynchronize_v2"),
+            ("cuLaunchHostFunc", 10000, "cuLaunchHostFunc"),
+            ("cuLaunchHostFunc", 13010, "cuLaunchHostFunc_v2"),
+            ("cuMemcpyBatchAsync", 13000, "cuMemcpyBatchAsync_v2"),
+            ("cuStreamGetCtx", 12050, "cuStreamGetCtx_v2"),
+            ("cuDevicePrimaryCtxRelease", 7000, "cuDevicePrimaryCtxRelease"),
+            ("cuMemAlloc", 3020, "cuMemAlloc_v2"),
+        ];
+        for (name, version, symbol) in pairs {
+            assert_eq!(
+                resolve(name, version, false).map(|function| function.symbol),
+                Some(symbol),
+                "{name}@{version}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_per_thread_default_stream_gets_its_variant_where_there_is_one() {
+        let symbol = |name| resolve(name, 12000, true).map(|function| function.symbol);
+        assert_eq!(symbol("cuMemcpyHtoD"), Some("cuMemcpyHtoD_v2_ptds"));
+        assert_eq!(symbol("cuLaunchKernel"), Some("cuLaunchKernel_ptsz"));
+        assert_eq!(symbol("cuInit"), Some("cuInit"));
+    }
+
+    #[test]
+    fn a_name_nobody_declares_or_a_version_before_its_time_finds_nothing() {
+        assert_eq!(resolve("cuCoffee", 13000, false), None);
+        assert_eq!(resolve("", 0, false), None);
+        assert_eq!(resolve("cuLibraryLoadData", 11000, false), None);
+    }
+
+    /// libggml-cuda binds these directly; one missing, and Ollama is silently on the CPU.
+    #[test]
+    fn what_ggml_binds_directly_is_in_the_list() {
+        let bound = [
+            "cuDeviceGet",
+            "cuDeviceGetAttribute",
+            "cuGetErrorString",
+            "cuMemAddressFree",
+            "cuMemAddressReserve",
+            "cuMemCreate",
+            "cuMemGetAllocationGranularity",
+            "cuMemMap",
+            "cuMemRelease",
+            "cuMemSetAccess",
+            "cuMemUnmap",
+        ];
+        assert!(bound.iter().all(|symbol| by_symbol(symbol).is_some()));
+    }
+
+    /// Ollama up to 0.12.3 looks up these ten before `cuInit`.
+    #[test]
+    fn what_old_ollama_looks_up_is_in_the_list() {
+        let bound = [
+            "cuInit",
+            "cuDriverGetVersion",
+            "cuDeviceGetCount",
+            "cuDeviceGet",
+            "cuDeviceGetAttribute",
+            "cuDeviceGetUuid",
+            "cuDeviceGetName",
+            "cuCtxCreate_v3",
+            "cuMemGetInfo_v2",
+            "cuCtxDestroy",
+        ];
+        assert!(bound.iter().all(|symbol| by_symbol(symbol).is_some()));
+    }
+}
