@@ -1,0 +1,270 @@
+//! The table itself.
+
+use super::Row;
+use crate::stage::Stage;
+
+macro_rules! rows {
+    ($($variant:ident $id:literal $stage:ident $era:ident {
+        what: $what:literal,
+        evidence: $evidence:literal,
+        alike: $alike:literal,
+        fix: $fix:literal,
+        references: [$($reference:literal),* $(,)?],
+    })+) => {
+        /// A cause, or a verdict that is none. Every verdict carries exactly one.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Cause { $(#[doc = $what] $variant),+ }
+
+        impl Cause {
+            /// All causes, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// What is said about it.
+            pub const fn row(self) -> &'static Row {
+                match self {
+                    $(Self::$variant => &Row {
+                        id: $id,
+                        reason: stringify!($variant),
+                        stage: Stage::$stage,
+                        what: $what,
+                        evidence: $evidence,
+                        alike: $alike,
+                        fix: $fix,
+                        era: $era,
+                        references: &[$($reference),*],
+                    }),+
+                }
+            }
+        }
+    };
+}
+
+const ALL_ERAS: &str = "every version of Ollama, and other CUDA programs";
+const SINCE_0_12_4: &str = "Ollama 0.12.4 and later; earlier versions look for devices in the server itself";
+
+rows! {
+    Ok "ok" Context ALL_ERAS {
+        what: "CUDA came up: a usable GPU was seen",
+        evidence: "a process whose records have no gap listed a device, holds a context on it and read its memory; kernels launched in the process that serves the model make it confirmed",
+        alike: "an HTTP 200 or a readable answer proves nothing: both also come from the CPU",
+        fix: "nothing to do",
+        references: [],
+    }
+    Unknown "unknown" Process ALL_ERAS {
+        what: "what was seen fits no known cause",
+        evidence: "nothing matched, or records are missing",
+        alike: "every cause whose evidence is incomplete; Firstlight does not guess the nearest one",
+        fix: "read the timeline of `kubectl firstlight diagnose`; the last question that the driver did not answer is usually the place to look",
+        references: [],
+    }
+    NeverAttempted "never-attempted" Select ALL_ERAS {
+        what: "no process of the container has tried to use a GPU",
+        evidence: "the recorder is loaded, and no process called the driver",
+        alike: "recorder-not-loaded leaves no record at all; hidden-by-env has a variable that says so",
+        fix: "send Ollama a request; if its server log names a CPU backend, look there for why it chose the CPU earlier",
+        references: [],
+    }
+    RecorderNotLoaded "recorder-not-loaded" Process ALL_ERAS {
+        what: "the container left no record at all, so there is no evidence either way",
+        evidence: "the pod was injected, the container runs, and no process has written even its start record",
+        alike: "never-attempted has start records; a static or musl-only program cannot load a recorder",
+        fix: "check that LD_PRELOAD of the container still names Firstlight's library, and that its program is dynamically linked against glibc",
+        references: [],
+    }
+    NotInjected "not-injected" Process ALL_ERAS {
+        what: "the pod is annotated, but Firstlight's webhook did not change it",
+        evidence: "the annotation is there and the mark of the webhook is not",
+        alike: "recorder-not-loaded carries the mark",
+        fix: "delete the pod so that its controller makes a new one; if the mark is missing again, check that the webhook runs and that its namespace is not excluded",
+        references: [],
+    }
+    GpuNotRequested "gpu-not-requested" DriverFind ALL_ERAS {
+        what: "the container was not given a GPU",
+        evidence: "no driver library was found, and no device is allocated to the container",
+        alike: "driver-not-injected has an allocation",
+        fix: "add the GPU resource limit (or claim) to the Ollama container",
+        references: ["https://github.com/ollama/ollama/issues/3211", "https://github.com/ollama/ollama/issues/3761", "https://github.com/ollama/ollama/issues/6383"],
+    }
+    DriverNotInjected "driver-not-injected" DriverFind ALL_ERAS {
+        what: "a GPU is allocated, but the driver's files are not in the container",
+        evidence: "a device is allocated, and no libcuda.so.1 lies in any place where it is looked for",
+        alike: "a file that is there but cannot be used is driver-library-not-found",
+        fix: "set runtimeClassName: nvidia, or enable CDI on the node, then recreate the pod",
+        references: ["https://github.com/k3s-io/k3s/issues/11087", "https://github.com/NVIDIA/nvidia-container-toolkit/issues/1239"],
+    }
+    DriverLibraryNotFound "driver-library-not-found" DriverFind ALL_ERAS {
+        what: "the driver library is not where it should be, or cannot be loaded",
+        evidence: "the path that the pool names (or a candidate of the search) could not be opened",
+        alike: "code 35 of the CUDA runtime has four meanings; here no driver was ever opened",
+        fix: "put libcuda.so.1, built for this machine, at the path that the evidence names",
+        references: [],
+    }
+    HiddenByEnv "hidden-by-env" Enumerate ALL_ERAS {
+        what: "an environment variable of the container hides the GPU",
+        evidence: "the driver lists no device (or was never asked), and the pod declares a variable that hides devices",
+        alike: "Ollama sets CUDA_VISIBLE_DEVICES for its own children; only what the pod declares counts here",
+        fix: "remove or correct the variable that the evidence names",
+        references: ["https://github.com/ollama/ollama/issues/12895"],
+    }
+    SymbolLookupBroken "symbol-lookup-broken" DriverFind ALL_ERAS {
+        what: "the driver does not find its own first functions by name",
+        evidence: "the lookup function, cuInit or cuDriverGetVersion was asked for and not found, and cuInit was never called",
+        alike: "driver-too-old answers its version; a lookup function that is absent altogether is harmless",
+        fix: "use NVIDIA's driver, or let the virtual driver return its own pointer for cuGetProcAddress and not-found only for unknown names",
+        references: [],
+    }
+    DriverTooOld "driver-too-old" DriverVersion ALL_ERAS {
+        what: "the driver is older than the CUDA runtime needs",
+        evidence: "the driver told a version below the runtime's major version, and nothing was called after it, in every CUDA directory",
+        alike: "a CUDA 13 backend that fails beside a working CUDA 12 backend is normal; cuInit is never reached here, so what stops after cuInit is not this",
+        fix: "upgrade the node's driver: 570 or later for CUDA 12, 580 or later for CUDA 13",
+        references: ["https://github.com/ollama/ollama/issues/17290", "https://github.com/ollama/ollama/issues/7666"],
+    }
+    CompatOrStubDriver "compat-or-stub-driver" DriverInit ALL_ERAS {
+        what: "a compatibility or stub library stands in place of the driver",
+        evidence: "cuInit returned 34, 803 or 804, or the opened library lies in a directory named compat or stubs",
+        alike: "803 with a normal path is driver-user-kernel-mismatch",
+        fix: "remove the compat or stubs directory from the image or from LD_LIBRARY_PATH",
+        references: ["https://github.com/NVIDIA/nvidia-container-toolkit/issues/291", "https://github.com/ollama/ollama/issues/2229"],
+    }
+    DriverUserKernelMismatch "driver-user-kernel-mismatch" DriverInit ALL_ERAS {
+        what: "the driver library in the container and the kernel module on the node are of different versions",
+        evidence: "cuInit returned 803 from a library at a normal path; NVML's code 18 makes it certain",
+        alike: "compat-or-stub-driver has compat or stubs in the library's path",
+        fix: "delete the pod so that it gets the present driver; drain nodes before driver upgrades",
+        references: ["https://github.com/ollama/ollama/issues/5573", "https://github.com/ollama/ollama/issues/7006"],
+    }
+    FabricNotReady "fabric-not-ready" DriverInit ALL_ERAS {
+        what: "the switch between the node's GPUs is not ready",
+        evidence: "cuInit returned 802",
+        alike: "a slow start ends with success",
+        fix: "start the nvidia-fabricmanager that matches the driver, then delete the pod",
+        references: ["https://github.com/ollama/ollama/issues/11963", "https://github.com/ollama/ollama/issues/12136"],
+    }
+    CgroupDeviceLost "cgroup-device-lost" DriverInit ALL_ERAS {
+        what: "the container lost the right to open its GPU while it ran",
+        evidence: "an earlier process of this container launched kernels; a new one gets 999, 100 or 304 from cuInit",
+        alike: "driver-init-failed has no earlier success; the code alone does not decide",
+        fix: "delete the pod; to prevent it, deliver devices through CDI or let runc use the cgroupfs driver, as systemctl daemon-reload takes the right away",
+        references: ["https://github.com/NVIDIA/nvidia-container-toolkit/issues/48", "https://github.com/ollama/ollama/issues/10026", "https://github.com/ollama/ollama/issues/14658"],
+    }
+    DriverInitFailed "driver-init-failed" DriverInit ALL_ERAS {
+        what: "the driver refused to initialise",
+        evidence: "cuInit returned a code that no other row claims",
+        alike: "codes 34, 802, 803 and 804 have rows of their own; 100 with a hiding variable is hidden-by-env",
+        fix: "look up the code in the evidence; on the node run nvidia-smi and read the kernel log for lines with NVRM or Xid",
+        references: ["https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html"],
+    }
+    DiscoveryTimeout "discovery-timeout" DriverInit SINCE_0_12_4 {
+        what: "the driver was asked and has not answered in time",
+        evidence: "a driver call began and did not return for 20 seconds or more",
+        alike: "a slow call that returns is no failure; code 802 is fabric-not-ready. Ollama gives up after about 30 seconds a directory",
+        fix: "enable NVIDIA's persistence daemon on the node, give the container fewer GPUs, or limit the search with OLLAMA_LLM_LIBRARY",
+        references: ["https://github.com/ollama/ollama/issues/13308", "https://github.com/ollama/ollama/issues/17069"],
+    }
+    ExportTableMissing "export-table-missing" Handshake ALL_ERAS {
+        what: "the driver lacks the private tables that NVIDIA's CUDA runtime asks for right after cuInit",
+        evidence: "cuInit succeeded, cuGetExportTable was asked for and not found, and the runtime called nothing after it",
+        alike: "a cuInit that failed has its own code; a cuInit that was never called is driver-too-old or symbol-lookup-broken",
+        fix: "use NVIDIA's driver, or a virtual driver that serves the export tables",
+        references: [],
+    }
+    ExportTableRefused "export-table-refused" Handshake ALL_ERAS {
+        what: "the driver refused a private table that NVIDIA's CUDA runtime needs",
+        evidence: "cuGetExportTable returned an error for a table, and its caller called nothing after it",
+        alike: "the table f8cff951… may be refused without harm",
+        fix: "serve the table whose UUID the evidence names; a newer CUDA runtime may need one table more",
+        references: [],
+    }
+    DummySymbolCrash "dummy-symbol-crash" Handshake ALL_ERAS {
+        what: "the driver answered a question with success and no function, and the process crashed on it",
+        evidence: "a lookup returned success with an empty pointer, and the container died by SIGSEGV (exit code 139)",
+        alike: "another preloaded library can crash a process, too: run once without it",
+        fix: "let the driver answer not-found for unknown names and an error for unknown tables, never a placeholder",
+        references: [],
+    }
+    DeviceQueryFailed "device-query-failed" Enumerate ALL_ERAS {
+        what: "the driver initialised, but could not describe its devices",
+        evidence: "the first failing or missing call is one of device count, get, name, memory, attribute or UUID",
+        alike: "a count of 0 or code 100 with a hiding variable is hidden-by-env; code 3 of cuInit itself is driver-init-failed",
+        fix: "read the kernel log for lines with NVRM or Xid; a virtual driver must answer every attribute and both variants of the UUID call",
+        references: [],
+    }
+    NoRoomForContext "no-room-for-context" Context ALL_ERAS {
+        what: "the GPU has too little free memory to start with",
+        evidence: "creating the context returned 2 (out of memory)",
+        alike: "an allocation that fails after a good context is out-of-memory-at-load",
+        fix: "free memory on the GPU: stop the other processes that hold it, or give the pod a larger share",
+        references: ["https://github.com/ggml-org/llama.cpp/issues/25157"],
+    }
+    VgpuProfileUnsupported "vgpu-profile-unsupported" Context ALL_ERAS {
+        what: "the virtual GPU profile of the machine lacks what CUDA needs",
+        evidence: "creating the context returned 801 (operation not supported)",
+        alike: "801 for a private table, before the devices are listed, is export-table-refused",
+        fix: "enable unified memory for the vGPU, license it, or choose another profile",
+        references: ["https://github.com/ollama/ollama/issues/10409", "https://github.com/ollama/ollama/issues/8980"],
+    }
+    MemoryInfoWrong "memory-info-wrong" Context ALL_ERAS {
+        what: "the driver cannot say how much memory the GPU has",
+        evidence: "under a good context, asking for free and total memory failed, or gave a total of 0",
+        alike: "code 2 of the first memory query is no-room-for-context",
+        fix: "update the layer that limits the GPU's memory: at its limit it must answer 0 free of the total, not an error",
+        references: ["https://github.com/Project-HAMi/HAMi/issues/1370", "https://github.com/Project-HAMi/HAMi-core/issues/200"],
+    }
+    ContextFailed "context-failed" Context ALL_ERAS {
+        what: "the driver lists the GPU, but could not create a context on it",
+        evidence: "creating the context returned a code that no other row claims",
+        alike: "code 2 is no-room-for-context, 801 is vgpu-profile-unsupported",
+        fix: "look up the code in the evidence; read the kernel log for lines with NVRM or Xid, and restart the pod",
+        references: [],
+    }
+    GpuLostAfterStart "gpu-lost-after-start" RunnerInit ALL_ERAS {
+        what: "the GPU was there when the container started and is gone now",
+        evidence: "an earlier process of this container saw a usable GPU (or launched kernels), and now the driver fails with it",
+        alike: "where kernels had been launched and only cuInit fails, cgroup-device-lost is likelier",
+        fix: "delete the pod so that it gets a device anew; check the health of the GPU on the node",
+        references: ["https://github.com/ollama/ollama/issues/10026"],
+    }
+    OutOfMemoryAtLoad "out-of-memory-at-load" Allocate ALL_ERAS {
+        what: "the model does not fit into the GPU's memory",
+        evidence: "an allocation after a good context returned 2 (out of memory); a size above the free memory makes it certain",
+        alike: "no-room-for-context fails before the first allocation",
+        fix: "lower the context length or OLLAMA_NUM_PARALLEL, choose a smaller model, or give the pod a larger share",
+        references: ["https://github.com/ollama/ollama/issues/14632", "https://github.com/ollama/ollama/issues/9782"],
+    }
+    PtxJitUnavailable "ptx-jit-unavailable" Compute ALL_ERAS {
+        what: "the GPU's code must be compiled at first use, and the compiler is missing or too old",
+        evidence: "loading a module returned 221 (compiler not found) or 222 (code newer than the driver)",
+        alike: "200 and 209 are architecture-not-in-build",
+        fix: "grant the driver capability compute, or upgrade the driver",
+        references: ["https://github.com/ollama/ollama/issues/6591", "https://github.com/ollama/ollama/issues/11913"],
+    }
+    ArchitectureNotInBuild "architecture-not-in-build" Compute ALL_ERAS {
+        what: "Ollama's library has no code for this model of GPU",
+        evidence: "loading a module or launching a kernel returned 200 or 209",
+        alike: "a virtual driver that misreports the capability gives the same codes",
+        fix: "use the library directory or the Ollama version that supports this GPU's compute capability",
+        references: ["https://github.com/ollama/ollama/issues/16533", "https://github.com/ollama/ollama/issues/1756"],
+    }
+    ApiNotProvided "api-not-provided" Compute ALL_ERAS {
+        what: "the driver lacks a function that Ollama needs",
+        evidence: "a needed function was asked for and not found, or called and missing; no kernel was launched since",
+        alike: "functions that are asked for and never used (graphics, profiling) are harmless and not counted",
+        fix: "use a driver that provides the function that the evidence names",
+        references: ["https://github.com/Project-HAMi/HAMi-core/issues/233"],
+    }
+    DeviceErrorSticky "device-error-sticky" Compute ALL_ERAS {
+        what: "a kernel crashed on the GPU, and the process can no longer use it",
+        evidence: "a call returned 700, 714 to 719 or another code after which the driver repeats the error",
+        alike: "if a new process works, only the old one was poisoned; if it fails too, its own first failure is the cause",
+        fix: "restart the pod; if it comes again with an Xid line in the kernel log, take the GPU out of service",
+        references: [],
+    }
+    ComputeFailed "compute-failed" Compute ALL_ERAS {
+        what: "the GPU came up, but work on it failed",
+        evidence: "an allocation, a module, a launch or a wait returned a code that no other row claims",
+        alike: "codes 2, 200, 209, 221, 222 and 700 to 719 have rows of their own",
+        fix: "look up the code in the evidence, and restart the pod",
+        references: [],
+    }
+}

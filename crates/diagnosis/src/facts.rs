@@ -1,0 +1,119 @@
+//! What is known about a container from outside: plain data that the plugin or the command line fills in.
+
+use firstlight_contract::grant::PoolKind;
+
+/// A container's state, as the API server (or a parent process) tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Not known.
+    #[default]
+    Unknown,
+    /// Not started, or between two restarts.
+    Waiting,
+    /// Running since this time.
+    Running {
+        /// Nanoseconds since the epoch. Processes that began earlier belong to an instance that is gone.
+        since_ns: u64,
+    },
+    /// Ended.
+    Terminated {
+        /// Nanoseconds since the epoch.
+        at_ns: u64,
+        /// Exit code; 128 + signal where a signal ended it.
+        exit_code: i32,
+    },
+}
+
+/// Facts from outside the container. Everything that is not known stays at its default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Kind of the pool.
+    pub kind: PoolKind,
+    /// Number of devices that the container was given; `None`: not known.
+    pub devices: Option<u32>,
+    /// Whether the webhook (or `run`) put the shim into the container; `None`: not known.
+    pub injected: Option<bool>,
+    /// Whether the pod carries the annotation; `None`: not known.
+    pub annotated: Option<bool>,
+    /// The container's state.
+    pub state: ContainerState,
+    /// How often the container was restarted.
+    pub restarts: u32,
+    /// The container's environment as declared in the pod spec: name and value.
+    pub environment: Vec<(String, String)>,
+    /// Whether all devices of the container are there and healthy now; `None`: not known.
+    pub devices_healthy: Option<bool>,
+}
+
+impl Facts {
+    /// Facts of a container about which only the pool's kind is known.
+    pub fn of(kind: PoolKind) -> Self {
+        Self {
+            kind,
+            devices: None,
+            injected: None,
+            annotated: None,
+            state: ContainerState::Unknown,
+            restarts: 0,
+            environment: Vec::new(),
+            devices_healthy: None,
+        }
+    }
+
+    /// The first declared variable that hides GPUs from CUDA or makes Ollama leave them alone: name and value.
+    /// Which variables and values do so: Ollama's `envconfig` and `discover`, llama.cpp's `common/arg.cpp`, the
+    /// CUDA programming guide's chapter on environment variables.
+    pub(crate) fn hiding_variable(&self) -> Option<(&str, &str)> {
+        let hides = |name: &str, value: &str| match name {
+            "CUDA_VISIBLE_DEVICES" => {
+                value.is_empty() || value.starts_with('-') || value.eq_ignore_ascii_case("nodevfiles")
+            }
+            "NVIDIA_VISIBLE_DEVICES" => matches!(value, "void" | "none" | ""),
+            "OLLAMA_LLM_LIBRARY" => value.starts_with("cpu"),
+            "LLAMA_ARG_DEVICE" => value == "none",
+            "LLAMA_ARG_N_GPU_LAYERS" => value == "0",
+            _ => false,
+        };
+        self.environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .find(|(name, value)| hides(name, value))
+    }
+
+    /// The last moment at which a process of this container can have done anything.
+    pub(crate) fn horizon(&self, now_ns: u64) -> u64 {
+        match self.state {
+            ContainerState::Terminated { at_ns, .. } => at_ns.min(now_ns),
+            _ => now_ns,
+        }
+    }
+
+    /// Whether all processes are gone.
+    pub(crate) fn ended(&self) -> bool {
+        matches!(self.state, ContainerState::Terminated { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &str, value: &str) -> Facts {
+        Facts { environment: vec![(name.to_owned(), value.to_owned())], ..Facts::of(PoolKind::Whole) }
+    }
+
+    #[test]
+    fn a_variable_that_hides_gpus_is_found() {
+        assert_eq!(
+            with("CUDA_VISIBLE_DEVICES", "-1").hiding_variable(),
+            Some(("CUDA_VISIBLE_DEVICES", "-1"))
+        );
+        assert!(with("NVIDIA_VISIBLE_DEVICES", "void").hiding_variable().is_some());
+    }
+
+    #[test]
+    fn a_variable_that_names_a_gpu_hides_nothing() {
+        assert_eq!(with("CUDA_VISIBLE_DEVICES", "0").hiding_variable(), None);
+        assert_eq!(with("NVIDIA_VISIBLE_DEVICES", "all").hiding_variable(), None);
+    }
+}

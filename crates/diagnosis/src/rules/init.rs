@@ -1,0 +1,207 @@
+//! Failures up to the context: which cause a code stands for, and what tells it from the others.
+
+use super::{Case, Finding, who};
+use crate::catalogue::Cause;
+use crate::driver::{self, Duty, NEEDED_TO_LIST};
+use crate::process::{Failure, Process};
+use crate::stage::Stage;
+use crate::verdict::Confidence::{self, Certain, Likely, Unknown};
+
+/// CUDA driver codes with rules of their own; meanings in NVIDIA's driver API reference, `CUresult`.
+pub(super) mod code {
+    pub(in super::super) const OUT_OF_MEMORY: i32 = 2;
+    pub(in super::super) const STUB_LIBRARY: i32 = 34;
+    pub(in super::super) const NO_DEVICE: i32 = 100;
+    pub(in super::super) const OPERATING_SYSTEM: i32 = 304;
+    pub(in super::super) const NOT_SUPPORTED: i32 = 801;
+    pub(in super::super) const SYSTEM_NOT_READY: i32 = 802;
+    pub(in super::super) const SYSTEM_DRIVER_MISMATCH: i32 = 803;
+    pub(in super::super) const COMPAT_NOT_SUPPORTED: i32 = 804;
+    pub(in super::super) const UNKNOWN: i32 = 999;
+}
+
+/// `cuInit returned 999 (…) in process 42 (runner), asked by libcudart.`
+pub(super) fn said(process: &Process, failure: &Failure) -> String {
+    format!(
+        "{} returned {} in {}, called by {}.",
+        failure.symbol,
+        driver::say_code(failure.code),
+        who(process),
+        failure.caller.as_str()
+    )
+}
+
+impl Case<'_> {
+    pub(super) fn init_failed(&self, process: &Process) -> Option<Finding> {
+        let failure = process.learnt.init_failure.as_ref()?;
+        if !matches!(failure.duty, Duty::Init | Duty::Version) || process.usable() {
+            return None;
+        }
+        let first = said(process, failure);
+        let stage = if process.is_runner() && self.usable_before(process) {
+            Stage::RunnerInit
+        } else if failure.duty == Duty::Version {
+            Stage::DriverVersion
+        } else {
+            Stage::DriverInit
+        };
+        if failure.duty == Duty::Version {
+            return Some(Finding::new(stage, Cause::Unknown, Unknown, first));
+        }
+        let finding = |cause, confidence| Finding::new(stage, cause, confidence, first.clone());
+        let finding = match failure.code {
+            code::STUB_LIBRARY | code::COMPAT_NOT_SUPPORTED | code::SYSTEM_DRIVER_MISMATCH => {
+                self.library_mismatch(process, failure.code, &finding)
+            }
+            code::SYSTEM_NOT_READY => finding(Cause::FabricNotReady, Likely),
+            code::NO_DEVICE | code::OPERATING_SYSTEM | code::UNKNOWN => {
+                self.device_gone(process, failure, &finding)
+            }
+            _ => finding(Cause::DriverInitFailed, Likely),
+        };
+        Some(finding.not(
+            Cause::DriverTooOld,
+            "cuInit was reached, so the runtime had accepted the driver's version.",
+        ))
+    }
+
+    fn library_mismatch(
+        &self,
+        process: &Process,
+        code: i32,
+        finding: &dyn Fn(Cause, Confidence) -> Finding,
+    ) -> Finding {
+        let path = process.driver().unwrap_or_default();
+        let misplaced = path.split('/').any(|folder| matches!(folder, "compat" | "stubs"));
+        match code {
+            _ if misplaced => finding(Cause::CompatOrStubDriver, Certain)
+                .and(format!("the library lies in a directory for other uses: {path}.")),
+            code::SYSTEM_DRIVER_MISMATCH if process.learnt.nvml_mismatch => {
+                finding(Cause::DriverUserKernelMismatch, Certain)
+                    .and("NVML says the same with code 18: library and kernel module differ.")
+            }
+            code::SYSTEM_DRIVER_MISMATCH => finding(Cause::DriverUserKernelMismatch, Likely).not(
+                Cause::CompatOrStubDriver,
+                format!("the library lies in no directory named compat or stubs: {path}."),
+            ),
+            _ => finding(Cause::CompatOrStubDriver, Likely),
+        }
+    }
+
+    /// 100, 304 and 999 have many causes; history and surroundings decide, not the code.
+    fn device_gone(
+        &self,
+        process: &Process,
+        failure: &Failure,
+        finding: &dyn Fn(Cause, Confidence) -> Finding,
+    ) -> Finding {
+        if failure.code == code::NO_DEVICE
+            && let Some((name, value)) = self.facts.hiding_variable()
+        {
+            return finding(Cause::HiddenByEnv, Certain)
+                .and(format!("the pod declares {name}={value:?}, which hides the devices."));
+        }
+        let launched = self.earlier(process).find(|other| other.launches() > 0);
+        if let Some(other) = launched
+            && !self.simulated()
+            && self.facts.devices_healthy != Some(false)
+        {
+            return finding(Cause::CgroupDeviceLost, Likely)
+                .and(format!("{} of the same container had launched kernels before.", who(other)));
+        }
+        if self.usable_before(process) || process.learnt.nvml_lost {
+            let finding = finding(Cause::GpuLostAfterStart, Likely)
+                .and("an earlier process of this container saw a usable GPU.");
+            return if process.learnt.nvml_lost {
+                finding.and("NVML says that the GPU is lost (code 15).")
+            } else {
+                finding
+            };
+        }
+        let finding = finding(Cause::DriverInitFailed, Likely)
+            .not(Cause::CgroupDeviceLost, "no earlier process of this container had launched kernels.");
+        if failure.code == code::NO_DEVICE && !self.facts.environment.is_empty() {
+            return finding.not(Cause::HiddenByEnv, "no variable that the pod declares hides devices.");
+        }
+        finding
+    }
+
+    pub(super) fn enumeration_failed(&self, process: &Process) -> Option<Finding> {
+        let learnt = &process.learnt;
+        if process.usable() {
+            return None;
+        }
+        if let Some(failure) = learnt.init_failure.as_ref()
+            && matches!(failure.duty, Duty::Count | Duty::DeviceQuery | Duty::TotalMemory)
+        {
+            let first = said(process, failure);
+            let finding =
+                |cause, confidence| Finding::new(Stage::Enumerate, cause, confidence, first.clone());
+            if failure.code == code::NO_DEVICE
+                && let Some((name, value)) = self.facts.hiding_variable()
+            {
+                return Some(
+                    finding(Cause::HiddenByEnv, Certain)
+                        .and(format!("the pod declares {name}={value:?}, which hides the devices.")),
+                );
+            }
+            if learnt.init != Some(0) {
+                return Some(finding(Cause::DeviceQueryFailed, Likely));
+            }
+            return Some(
+                finding(Cause::DeviceQueryFailed, Likely)
+                    .and("cuInit had returned 0 before.")
+                    .not(Cause::DriverInitFailed, "cuInit returned 0."),
+            );
+        }
+        if learnt.count == Some(0) && !learnt.count_ok {
+            let first = format!("the driver lists 0 devices to {}.", who(process));
+            return Some(match self.facts.hiding_variable() {
+                Some((name, value)) => Finding::new(Stage::Enumerate, Cause::HiddenByEnv, Certain, first)
+                    .and(format!("the pod declares {name}={value:?}, which hides the devices.")),
+                None => Finding::new(Stage::Enumerate, Cause::Unknown, Unknown, first)
+                    .and("no variable is known that hides devices."),
+            });
+        }
+        self.query_missing(process)
+    }
+
+    fn query_missing(&self, process: &Process) -> Option<Finding> {
+        let learnt = &process.learnt;
+        if learnt.init != Some(0) || !self.quiet(process) {
+            return None;
+        }
+        let name = NEEDED_TO_LIST.into_iter().find(|name| learnt.lacks(name))?;
+        let first = format!("{} asked the driver for {name} and got no function.", who(process));
+        Some(
+            Finding::new(Stage::Enumerate, Cause::DeviceQueryFailed, Certain, first)
+                .and("cuInit had returned 0, and no context was asked for since.")
+                .not(Cause::DriverInitFailed, "cuInit returned 0."),
+        )
+    }
+
+    pub(super) fn context_failed(&self, process: &Process) -> Option<Finding> {
+        let learnt = &process.learnt;
+        let failure = learnt.init_failure.as_ref()?;
+        if process.usable() || !matches!(failure.duty, Duty::Context | Duty::MemoryInfo) {
+            return None;
+        }
+        let (cause, confidence) = match (failure.duty, failure.code) {
+            (_, code::OUT_OF_MEMORY) => (Cause::NoRoomForContext, Likely),
+            (Duty::Context, code::NOT_SUPPORTED) => (Cause::VgpuProfileUnsupported, Likely),
+            (Duty::MemoryInfo, _) => (Cause::MemoryInfoWrong, Likely),
+            (_, code::NO_DEVICE | code::UNKNOWN) if self.usable_before(process) => {
+                (Cause::GpuLostAfterStart, Likely)
+            }
+            _ => (Cause::ContextFailed, Likely),
+        };
+        let devices = learnt.count.unwrap_or(0);
+        let mut finding = Finding::new(Stage::Context, cause, confidence, said(process, failure))
+            .and(format!("before that the driver had listed {devices} device(s)."))
+            .not(Cause::DriverInitFailed, "cuInit returned 0.");
+        if devices > 0 {
+            finding = finding.not(Cause::DeviceQueryFailed, "the devices were listed without an error.");
+        }
+        Some(finding)
+    }
+}

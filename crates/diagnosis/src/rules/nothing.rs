@@ -1,0 +1,104 @@
+//! No success and no failure: what can be said all the same.
+
+use super::{Case, FIRST_CALL_NS, FIRST_RECORD_NS, Finding, reached, who};
+use crate::catalogue::Cause;
+use crate::facts::ContainerState;
+use crate::process::Process;
+use crate::stage::Stage;
+use crate::verdict::Confidence::{Certain, Likely, Unknown};
+use crate::verdict::Verdict;
+
+impl Case<'_> {
+    pub(super) fn nothing(&self) -> Verdict {
+        if let Some(process) =
+            self.processes.iter().filter(|p| p.called_driver()).max_by_key(|p| (reached(p), p.started_ns))
+        {
+            return self.unproven(&self.unfinished(process));
+        }
+        if self.facts.annotated == Some(true) && self.facts.injected == Some(false) {
+            let first =
+                "the pod carries the annotation, and not the mark that the webhook leaves.".to_owned();
+            return self.failing(&Finding::new(Stage::Process, Cause::NotInjected, Certain, first));
+        }
+        if self.processes.is_empty() {
+            return self.unproven(&self.silent());
+        }
+        self.idle()
+    }
+
+    /// The driver was called; how far, and what is missing to a verdict.
+    fn unfinished(&self, process: &Process) -> Finding {
+        let stage = reached(process);
+        let first = if let Some(((_, symbol), _)) = process.learnt.open.iter().next() {
+            format!("{} called {symbol} and waits for the answer.", who(process))
+        } else if !process.gapless {
+            format!(
+                "{} called the driver, but some of its records are missing: nothing is concluded from the rest.",
+                who(process)
+            )
+        } else if process.learnt.init_ok_ns.is_some() {
+            let devices = process.learnt.count.unwrap_or(0);
+            format!(
+                "CUDA initialised in {} and lists {devices} device(s); no process has created a context yet.",
+                who(process)
+            )
+        } else {
+            format!("{} got to {stage} and asked the driver nothing more.", who(process))
+        };
+        let mut finding = Finding::new(stage, Cause::Unknown, Unknown, first);
+        let learnt = &process.learnt;
+        if let Some((name, _, _)) = learnt.unanswered.iter().rev().find(|(name, _, _)| !name.is_empty())
+            && learnt.init_ok_ns.is_none()
+        {
+            finding = finding.and(format!("the last name that the driver did not know is {name}."));
+        }
+        if let Some(driver) = process.driver() {
+            finding = finding.and(format!("the driver is {driver}."));
+        }
+        if learnt.self_pointers > 0 {
+            finding =
+                finding.and("the driver handed out functions of the recorder itself; they were corrected.");
+        }
+        finding
+    }
+
+    /// There is no record at all.
+    fn silent(&self) -> Finding {
+        let garbage = self.container.garbage_bytes();
+        if garbage > 0 && self.container.records() == 0 {
+            let first = format!("the record file holds {garbage} bytes, and none of them is a record.");
+            return Finding::new(Stage::Process, Cause::Unknown, Unknown, first);
+        }
+        let running = match self.facts.state {
+            ContainerState::Running { since_ns } => self.now_ns.saturating_sub(since_ns) >= FIRST_RECORD_NS,
+            ContainerState::Terminated { .. } => true,
+            ContainerState::Unknown | ContainerState::Waiting => false,
+        };
+        if running && self.facts.injected != Some(false) {
+            let first = "the container runs, and not even a start record was written.".to_owned();
+            return Finding::new(Stage::Process, Cause::RecorderNotLoaded, Likely, first)
+                .not(Cause::NeverAttempted, "without the recorder, calls of the driver would not be seen.");
+        }
+        Finding::new(Stage::Process, Cause::Unknown, Unknown, "no process has started yet.".to_owned())
+    }
+
+    /// Processes ran, and none called the driver.
+    fn idle(&self) -> Verdict {
+        let count = self.processes.len();
+        let first = format!("{count} process(es) started with the recorder, and none called the driver.");
+        if let Some((name, value)) = self.facts.hiding_variable() {
+            let finding = Finding::new(Stage::Select, Cause::HiddenByEnv, Likely, first)
+                .and(format!("the pod declares {name}={value:?}, which keeps Ollama from the GPU."));
+            return self.failing(&finding);
+        }
+        let begun = self.processes.iter().map(|process| process.started_ns).min().unwrap_or(self.now_ns);
+        let waited = self.now_ns.saturating_sub(begun) >= FIRST_CALL_NS || self.facts.ended();
+        let finding = if waited {
+            Finding::new(Stage::Select, Cause::NeverAttempted, Likely, first)
+                .not(Cause::RecorderNotLoaded, "the recorder wrote the start of each process.")
+        } else {
+            Finding::new(Stage::Process, Cause::Unknown, Unknown, first)
+        };
+        self.unproven(&finding)
+    }
+}
