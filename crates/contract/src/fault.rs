@@ -228,6 +228,13 @@ mod tests {
     }
 
     #[test]
+    fn every_fault_and_every_table_is_documented() {
+        let page = include_str!("../../../docs/configuration.md");
+        assert!(SYNTAX.iter().all(|(syntax, _)| page.contains(&format!("`{syntax}`"))));
+        assert!(TABLES.iter().all(|table| page.contains(&format!("`{table}`"))));
+    }
+
+    #[test]
     fn a_hang_has_an_end() {
         assert!(parse("hang=cuInit:601").is_err());
         assert!(parse("hang=cuInit:40s").is_ok());

@@ -420,6 +420,12 @@ mod tests {
     }
 
     #[test]
+    fn every_model_is_documented() {
+        let page = include_str!("../../../docs/configuration.md");
+        assert!(models::MODELS.iter().all(|model| page.contains(&format!("`{}`", model.name))));
+    }
+
+    #[test]
     fn no_pools_at_all_are_a_configuration() {
         assert_eq!(Pools::parse("pools: []\n"), Ok(Pools::default()));
     }

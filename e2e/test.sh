@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Every level of tests; the last line is "N passed, N failed". Usage: e2e/test.sh [all|libraries|cluster]
+#   libraries  unit, property and library tests of every crate (no cluster)
+#   cluster    the tests of e2e/tests against a fresh local cluster
+set -uo pipefail
+cd "$(dirname "$0")/.."
+level="${1:-all}"
+log="$(mktemp)"
+trap 'rm -f "$log"' EXIT
+broken=0
+
+run() {
+    echo "-- $*"
+    "$@" 2>&1 | tee -a "$log"
+    # A build that fails prints no test result: it must not pass unseen.
+    local rc="${PIPESTATUS[0]}"
+    [ "$rc" -eq 0 ] || grep -q '^test result: FAILED' "$log" || broken=$((broken + 1))
+}
+
+case "$level" in all | libraries)
+    run cargo test --workspace --no-fail-fast
+    ;;
+esac
+case "$level" in all | cluster)
+    run cargo test -p firstlight-e2e --no-fail-fast -- --ignored --test-threads=1
+    ;;
+esac
+
+awk -v broken="$broken" '
+    /^test result:/ { passed += $4; failed += $6 }
+    END { printf "%d passed, %d failed\n", passed, failed + broken; exit failed + broken > 0 || passed == 0 }
+' "$log"
