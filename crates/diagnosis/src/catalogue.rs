@@ -67,12 +67,11 @@ mod tests {
     #[test]
     fn every_reason_is_the_id_in_camel_case() {
         for cause in Cause::ALL {
-            let camel: String = cause
-                .id()
-                .split('-')
-                .map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..]))
-                .collect();
-            assert_eq!(cause.reason(), camel, "the reason of {cause}");
+            let kebab = cause.reason().chars().fold(String::new(), |kebab, letter| {
+                let dash = if letter.is_uppercase() && !kebab.is_empty() { "-" } else { "" };
+                kebab + dash + &letter.to_lowercase().to_string()
+            });
+            assert_eq!(kebab, cause.id());
         }
     }
 

@@ -159,7 +159,7 @@ impl Container {
 
     /// The furthest stage that any process of the present instance reached.
     pub fn stage(&self, facts: &Facts) -> Stage {
-        self.present(facts).map(|process| rules::reached(process)).max().unwrap_or(Stage::Process)
+        self.present(facts).map(rules::reached).max().unwrap_or(Stage::Process)
     }
 
     /// The processes of the container's present instance.

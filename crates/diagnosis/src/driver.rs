@@ -132,7 +132,7 @@ pub(crate) fn say_nvml_code(number: i32) -> String {
 
 /// The UUID of a private table as 32 hexadecimal digits, in memory order.
 pub(crate) fn uuid(arg0: u64, arg1: u64) -> String {
-    arg0.to_le_bytes().iter().chain(&arg1.to_le_bytes()).map(|byte| format!("{byte:02x}")).collect()
+    format!("{:016x}{:016x}", arg0.swap_bytes(), arg1.swap_bytes())
 }
 
 fn table_row(uuid: &str) -> Option<&'static Table> {

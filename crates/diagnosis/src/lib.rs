@@ -27,6 +27,8 @@ pub mod container;
 pub mod docs;
 mod driver;
 pub mod facts;
+#[cfg(test)]
+mod fixtures;
 pub mod process;
 pub mod report;
 mod rules;

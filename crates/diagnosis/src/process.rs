@@ -63,6 +63,7 @@ pub(crate) struct Failure {
 }
 
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing learnt, and any mix of them occurs")]
 pub(crate) struct Learnt {
     pub(crate) driver: Option<String>,
     pub(crate) searched: Vec<(String, i32)>,
@@ -283,10 +284,9 @@ impl Process {
             }
         }
         match &step.what {
-            What::Started | What::Forked { .. } => {}
+            What::Started | What::Forked { .. } | What::DriverOpened { nvml: true, .. } => {}
             What::DriverSearched { path, errno } => keep(&mut learnt.searched, (path.clone(), *errno)),
             What::DriverOpened { path, nvml: false } => learnt.driver = Some(path.clone()),
-            What::DriverOpened { nvml: true, .. } => {}
             What::DriverMissing { tried, error } => learnt.missing = Some((*tried, error.clone())),
             What::Entered { symbol } => {
                 if learnt.open.len() < MAX_NAMES {

@@ -8,6 +8,10 @@
 mod examine;
 mod init;
 mod nothing;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use crate::catalogue::Cause;

@@ -1,5 +1,6 @@
 //! What is wrong with one process: its first failing stage.
 
+use super::work::work_failed;
 use super::{Case, Finding, HANG_NS, reached, who};
 use crate::catalogue::Cause;
 use crate::driver::{self, Duty};
@@ -28,7 +29,7 @@ impl Case<'_> {
             .or_else(|| self.enumeration_failed(process))
             .or_else(|| self.context_failed(process))
             .or_else(|| self.crashed(process))
-            .or_else(|| self.work_failed(process))
+            .or_else(|| work_failed(process))
             .or_else(|| self.api_missing(process))
     }
 

@@ -51,7 +51,7 @@ impl Case<'_> {
         let finding = |cause, confidence| Finding::new(stage, cause, confidence, first.clone());
         let finding = match failure.code {
             code::STUB_LIBRARY | code::COMPAT_NOT_SUPPORTED | code::SYSTEM_DRIVER_MISMATCH => {
-                self.library_mismatch(process, failure.code, &finding)
+                library_mismatch(process, failure.code, &finding)
             }
             code::SYSTEM_NOT_READY => finding(Cause::FabricNotReady, Likely),
             code::NO_DEVICE | code::OPERATING_SYSTEM | code::UNKNOWN => {
@@ -63,29 +63,6 @@ impl Case<'_> {
             Cause::DriverTooOld,
             "cuInit was reached, so the runtime had accepted the driver's version.",
         ))
-    }
-
-    fn library_mismatch(
-        &self,
-        process: &Process,
-        code: i32,
-        finding: &dyn Fn(Cause, Confidence) -> Finding,
-    ) -> Finding {
-        let path = process.driver().unwrap_or_default();
-        let misplaced = path.split('/').any(|folder| matches!(folder, "compat" | "stubs"));
-        match code {
-            _ if misplaced => finding(Cause::CompatOrStubDriver, Certain)
-                .and(format!("the library lies in a directory for other uses: {path}.")),
-            code::SYSTEM_DRIVER_MISMATCH if process.learnt.nvml_mismatch => {
-                finding(Cause::DriverUserKernelMismatch, Certain)
-                    .and("NVML says the same with code 18: library and kernel module differ.")
-            }
-            code::SYSTEM_DRIVER_MISMATCH => finding(Cause::DriverUserKernelMismatch, Likely).not(
-                Cause::CompatOrStubDriver,
-                format!("the library lies in no directory named compat or stubs: {path}."),
-            ),
-            _ => finding(Cause::CompatOrStubDriver, Likely),
-        }
     }
 
     /// 100, 304 and 999 have many causes; history and surroundings decide, not the code.
@@ -110,13 +87,11 @@ impl Case<'_> {
                 .and(format!("{} of the same container had launched kernels before.", who(other)));
         }
         if self.usable_before(process) || process.learnt.nvml_lost {
-            let finding = finding(Cause::GpuLostAfterStart, Likely)
-                .and("an earlier process of this container saw a usable GPU.");
-            return if process.learnt.nvml_lost {
-                finding.and("NVML says that the GPU is lost (code 15).")
+            return finding(Cause::GpuLostAfterStart, Likely).and(if process.learnt.nvml_lost {
+                "NVML says that the GPU is lost (code 15)."
             } else {
-                finding
-            };
+                "an earlier process of this container saw a usable GPU."
+            });
         }
         let finding = finding(Cause::DriverInitFailed, Likely)
             .not(Cause::CgroupDeviceLost, "no earlier process of this container had launched kernels.");
@@ -183,7 +158,13 @@ impl Case<'_> {
     pub(super) fn context_failed(&self, process: &Process) -> Option<Finding> {
         let learnt = &process.learnt;
         let failure = learnt.init_failure.as_ref()?;
-        if process.usable() || !matches!(failure.duty, Duty::Context | Duty::MemoryInfo) {
+        let unanswered = match failure.duty {
+            Duty::Context => !process.usable(),
+            // A context may exist and the device's size be known, and still nobody can be told what is free.
+            Duty::MemoryInfo => learnt.free_memory.is_none() && process.launches() == 0,
+            _ => false,
+        };
+        if !unanswered {
             return None;
         }
         let (cause, confidence) = match (failure.duty, failure.code) {
@@ -203,5 +184,23 @@ impl Case<'_> {
             finding = finding.not(Cause::DeviceQueryFailed, "the devices were listed without an error.");
         }
         Some(finding)
+    }
+}
+
+fn library_mismatch(process: &Process, code: i32, finding: &dyn Fn(Cause, Confidence) -> Finding) -> Finding {
+    let path = process.driver().unwrap_or_default();
+    let misplaced = path.split('/').any(|folder| matches!(folder, "compat" | "stubs"));
+    match code {
+        _ if misplaced => finding(Cause::CompatOrStubDriver, Certain)
+            .and(format!("the library lies in a directory for other uses: {path}.")),
+        code::SYSTEM_DRIVER_MISMATCH if process.learnt.nvml_mismatch => {
+            finding(Cause::DriverUserKernelMismatch, Certain)
+                .and("NVML says the same with code 18: library and kernel module differ.")
+        }
+        code::SYSTEM_DRIVER_MISMATCH => finding(Cause::DriverUserKernelMismatch, Likely).not(
+            Cause::CompatOrStubDriver,
+            format!("the library lies in no directory named compat or stubs: {path}."),
+        ),
+        _ => finding(Cause::CompatOrStubDriver, Likely),
     }
 }

@@ -13,7 +13,7 @@ impl Case<'_> {
         if let Some(process) =
             self.processes.iter().filter(|p| p.called_driver()).max_by_key(|p| (reached(p), p.started_ns))
         {
-            return self.unproven(&self.unfinished(process));
+            return self.unproven(&unfinished(process));
         }
         if self.facts.annotated == Some(true) && self.facts.injected == Some(false) {
             let first =
@@ -24,42 +24,6 @@ impl Case<'_> {
             return self.unproven(&self.silent());
         }
         self.idle()
-    }
-
-    /// The driver was called; how far, and what is missing to a verdict.
-    fn unfinished(&self, process: &Process) -> Finding {
-        let stage = reached(process);
-        let first = if let Some(((_, symbol), _)) = process.learnt.open.iter().next() {
-            format!("{} called {symbol} and waits for the answer.", who(process))
-        } else if !process.gapless {
-            format!(
-                "{} called the driver, but some of its records are missing: nothing is concluded from the rest.",
-                who(process)
-            )
-        } else if process.learnt.init_ok_ns.is_some() {
-            let devices = process.learnt.count.unwrap_or(0);
-            format!(
-                "CUDA initialised in {} and lists {devices} device(s); no process has created a context yet.",
-                who(process)
-            )
-        } else {
-            format!("{} got to {stage} and asked the driver nothing more.", who(process))
-        };
-        let mut finding = Finding::new(stage, Cause::Unknown, Unknown, first);
-        let learnt = &process.learnt;
-        if let Some((name, _, _)) = learnt.unanswered.iter().rev().find(|(name, _, _)| !name.is_empty())
-            && learnt.init_ok_ns.is_none()
-        {
-            finding = finding.and(format!("the last name that the driver did not know is {name}."));
-        }
-        if let Some(driver) = process.driver() {
-            finding = finding.and(format!("the driver is {driver}."));
-        }
-        if learnt.self_pointers > 0 {
-            finding =
-                finding.and("the driver handed out functions of the recorder itself; they were corrected.");
-        }
-        finding
     }
 
     /// There is no record at all.
@@ -101,4 +65,39 @@ impl Case<'_> {
         };
         self.unproven(&finding)
     }
+}
+
+/// The driver was called; how far, and what is missing to a verdict.
+fn unfinished(process: &Process) -> Finding {
+    let stage = reached(process);
+    let first = if let Some(((_, symbol), _)) = process.learnt.open.iter().next() {
+        format!("{} called {symbol} and waits for the answer.", who(process))
+    } else if !process.gapless {
+        format!(
+            "{} called the driver, but some of its records are missing: nothing is concluded from the rest.",
+            who(process)
+        )
+    } else if process.learnt.init_ok_ns.is_some() {
+        let devices = process.learnt.count.unwrap_or(0);
+        format!(
+            "CUDA initialised in {} and lists {devices} device(s); no process has created a context yet.",
+            who(process)
+        )
+    } else {
+        format!("{} got to {stage} and asked the driver nothing more.", who(process))
+    };
+    let mut finding = Finding::new(stage, Cause::Unknown, Unknown, first);
+    let learnt = &process.learnt;
+    if let Some((name, _, _)) = learnt.unanswered.iter().rev().find(|(name, _, _)| !name.is_empty())
+        && learnt.init_ok_ns.is_none()
+    {
+        finding = finding.and(format!("the last name that the driver did not know is {name}."));
+    }
+    if let Some(driver) = process.driver() {
+        finding = finding.and(format!("the driver is {driver}."));
+    }
+    if learnt.self_pointers > 0 {
+        finding = finding.and("the driver handed out functions of the recorder itself; they were corrected.");
+    }
+    finding
 }

@@ -11,61 +11,6 @@ use crate::step::say_bytes;
 use crate::verdict::Confidence::{Certain, Likely};
 
 impl Case<'_> {
-    pub(super) fn work_failed(&self, process: &Process) -> Option<Finding> {
-        let failure = process.learnt.work_failure.as_ref()?;
-        if self.went_on(process, failure) {
-            return None;
-        }
-        let stage = stage_of(failure.duty);
-        let stage = if failure.launches_before > 0 { Stage::Health } else { stage };
-        let finding = |cause, confidence| Finding::new(stage, cause, confidence, said(process, failure));
-        let lost = failure.code == code::UNKNOWN || failure.code == code::NO_DEVICE;
-        let finding = match failure.code {
-            code::OUT_OF_MEMORY if failure.duty == Duty::Allocate => self.out_of_memory(process, failure),
-            200 | 209 => finding(Cause::ArchitectureNotInBuild, Likely),
-            221 | 222 => finding(Cause::PtxJitUnavailable, Likely).not(
-                Cause::ArchitectureNotInBuild,
-                "the code for this GPU is made at first use, and the maker is missing or too old.",
-            ),
-            700 | 702 | 710 | 714..=719 => finding(Cause::DeviceErrorSticky, Likely)
-                .and("after this code the driver answers every call of the process with an error."),
-            _ if lost && failure.launches_before > 0 => {
-                let confidence = if process.learnt.nvml_lost { Certain } else { Likely };
-                finding(Cause::GpuLostAfterStart, confidence).and(format!(
-                    "{} launches of this process had gone well before.",
-                    failure.launches_before
-                ))
-            }
-            _ => finding(Cause::ComputeFailed, Likely),
-        };
-        Some(finding.not(Cause::DriverInitFailed, "the driver initialised and a context exists."))
-    }
-
-    /// Whether the process launched more after an allocation had failed: llama.cpp then puts fewer layers on
-    /// the GPU and goes on.
-    fn went_on(&self, process: &Process, failure: &Failure) -> bool {
-        failure.duty == Duty::Allocate && process.launches() > failure.launches_before
-    }
-
-    fn out_of_memory(&self, process: &Process, failure: &Failure) -> Finding {
-        let first = said(process, failure);
-        let size = say_bytes(failure.bytes);
-        match process.learnt.free_memory {
-            Some((free, total)) if failure.bytes > free => {
-                Finding::new(Stage::Allocate, Cause::OutOfMemoryAtLoad, Certain, first).and(format!(
-                    "it asked for {size}, and {} of {} were free.",
-                    say_bytes(free),
-                    say_bytes(total)
-                ))
-            }
-            Some((free, _)) => Finding::new(Stage::Allocate, Cause::OutOfMemoryAtLoad, Likely, first)
-                .and(format!("it asked for {size}, although {} were said to be free.", say_bytes(free))),
-            None => Finding::new(Stage::Allocate, Cause::OutOfMemoryAtLoad, Likely, first)
-                .and(format!("it asked for {size}.")),
-        }
-        .not(Cause::NoRoomForContext, "the context had been created.")
-    }
-
     pub(super) fn api_missing(&self, process: &Process) -> Option<Finding> {
         let learnt = &process.learnt;
         if process.launches() > 0 || learnt.init != Some(0) || !self.quiet(process) {
@@ -90,4 +35,58 @@ impl Case<'_> {
                 .not(Cause::ExportTableMissing, "the driver's private tables were handed out."),
         )
     }
+}
+
+/// Whether the process launched more after an allocation had failed: llama.cpp then puts fewer layers on
+/// the GPU and goes on.
+fn went_on(process: &Process, failure: &Failure) -> bool {
+    failure.duty == Duty::Allocate && process.launches() > failure.launches_before
+}
+
+fn out_of_memory(process: &Process, failure: &Failure) -> Finding {
+    let first = said(process, failure);
+    let size = say_bytes(failure.bytes);
+    match process.learnt.free_memory {
+        Some((free, total)) if failure.bytes > free => {
+            Finding::new(Stage::Allocate, Cause::OutOfMemoryAtLoad, Certain, first).and(format!(
+                "it asked for {size}, and {} of {} were free.",
+                say_bytes(free),
+                say_bytes(total)
+            ))
+        }
+        Some((free, _)) => Finding::new(Stage::Allocate, Cause::OutOfMemoryAtLoad, Likely, first)
+            .and(format!("it asked for {size}, although {} were said to be free.", say_bytes(free))),
+        None => Finding::new(Stage::Allocate, Cause::OutOfMemoryAtLoad, Likely, first)
+            .and(format!("it asked for {size}.")),
+    }
+    .not(Cause::NoRoomForContext, "the context had been created.")
+}
+
+/// What failed after the context, if the process did not get over it.
+pub(super) fn work_failed(process: &Process) -> Option<Finding> {
+    let failure = process.learnt.work_failure.as_ref()?;
+    if went_on(process, failure) {
+        return None;
+    }
+    let stage = stage_of(failure.duty);
+    let stage = if failure.launches_before > 0 { Stage::Health } else { stage };
+    let finding = |cause, confidence| Finding::new(stage, cause, confidence, said(process, failure));
+    let lost = failure.code == code::UNKNOWN || failure.code == code::NO_DEVICE;
+    let finding = match failure.code {
+        code::OUT_OF_MEMORY if failure.duty == Duty::Allocate => out_of_memory(process, failure),
+        200 | 209 => finding(Cause::ArchitectureNotInBuild, Likely),
+        221 | 222 => finding(Cause::PtxJitUnavailable, Likely).not(
+            Cause::ArchitectureNotInBuild,
+            "the code for this GPU is made at first use, and the maker is missing or too old.",
+        ),
+        700 | 702 | 710 | 714..=719 => finding(Cause::DeviceErrorSticky, Likely)
+            .and("after this code the driver answers every call of the process with an error."),
+        _ if lost && failure.launches_before > 0 => {
+            let confidence = if process.learnt.nvml_lost { Certain } else { Likely };
+            finding(Cause::GpuLostAfterStart, confidence)
+                .and(format!("{} launches of this process had gone well before.", failure.launches_before))
+        }
+        _ => finding(Cause::ComputeFailed, Likely),
+    };
+    Some(finding.not(Cause::DriverInitFailed, "the driver initialised and a context exists."))
 }
