@@ -14,6 +14,8 @@ pub mod container {
     pub const DRIVER: &str = "/opt/firstlight/driver/libcuda.so.1";
     /// The driver's NVML.
     pub const DRIVER_NVML: &str = "/opt/firstlight/driver/libnvidia-ml.so.1";
+    /// NVIDIA's runtime where the pool asks for it: `<major>/libcudart.so.<major>`.
+    pub const CUDART_DIR: &str = "/opt/firstlight/cudart";
     /// Programs for use inside the container.
     pub const BIN_DIR: &str = "/opt/firstlight/bin";
     /// The grant: a read-only file.

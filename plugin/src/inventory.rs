@@ -1,0 +1,107 @@
+//! What a pool consists of on this node. The trait is the seam to hardware: nothing behind it, and nothing in
+//! front of it, assumes that a device is simulated.
+
+mod custom;
+mod observer;
+mod simulated;
+
+use firstlight_contract::grant::Device;
+use firstlight_contract::pools::{Pool, PoolSpec};
+use std::path::PathBuf;
+
+pub use custom::Custom;
+pub use observer::Observer;
+pub use simulated::Simulated;
+
+/// Whether a device may be allocated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It may.
+    Healthy,
+    /// It may not: a sentence that names the reason.
+    Unhealthy(String),
+}
+
+impl Health {
+    /// Whether the device may be allocated.
+    pub fn is_healthy(&self) -> bool {
+        *self == Self::Healthy
+    }
+}
+
+/// One device of a pool; it can be allocated in parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolDevice {
+    /// Name in metrics: the UUID where the device has one of ours.
+    pub name: String,
+    /// Whether it works. Applies to all its units.
+    pub health: Health,
+    /// NUMA node, where it has one.
+    pub numa: Option<i64>,
+    /// What a grant says about a whole device; `None` where the driver is not ours and its devices are not
+    /// known.
+    pub granted: Option<Device>,
+    /// Ids of the parts that the kubelet hands out, stable across restarts, at most 63 characters each.
+    pub units: Vec<String>,
+}
+
+/// The driver behind the shim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// The simulator that this build installs.
+    Simulator,
+    /// A directory on the node that holds `libcuda.so.1`.
+    Directory {
+        /// Absolute path on the node.
+        path: PathBuf,
+        /// Whether it holds `libnvidia-ml.so.1`, too.
+        nvml: bool,
+    },
+    /// Somebody else brings the driver into the container.
+    Foreign,
+}
+
+/// A pool's devices at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The driver behind all of them.
+    pub driver: Driver,
+    /// The devices, in ordinal order.
+    pub devices: Vec<PoolDevice>,
+}
+
+impl Snapshot {
+    /// The device that a unit is part of, and its ordinal.
+    pub fn device_of(&self, unit: &str) -> Option<(usize, &PoolDevice)> {
+        self.devices.iter().enumerate().find(|(_, device)| device.units.iter().any(|id| id == unit))
+    }
+
+    /// Why no device of the pool can be allocated; `None` if one can.
+    pub fn unusable(&self) -> Option<String> {
+        if self.devices.iter().any(|device| device.health.is_healthy()) {
+            return None;
+        }
+        let reason = self.devices.iter().find_map(|device| match &device.health {
+            Health::Unhealthy(reason) => Some(reason.clone()),
+            Health::Healthy => None,
+        });
+        Some(reason.unwrap_or_else(|| "the pool has no devices".to_owned()))
+    }
+}
+
+/// Finds the devices of a pool.
+pub trait Inventory: Send + Sync + std::fmt::Debug {
+    /// Looks at the devices now. Called every few seconds; must not take longer than some milliseconds.
+    fn probe(&self) -> Snapshot;
+}
+
+/// The inventory of a configured pool.
+pub fn of(pool: &Pool, node: &str) -> Box<dyn Inventory> {
+    match &pool.spec {
+        PoolSpec::Simulated { devices, model, slices } => {
+            Box::new(Simulated::new(node, &pool.name, *devices, model, *slices))
+        }
+        PoolSpec::Observer { seats } => Box::new(Observer::new(*seats)),
+        PoolSpec::Custom { driver, devices } => Box::new(Custom::new(driver.into(), *devices)),
+    }
+}

@@ -1,0 +1,63 @@
+//! GPUs that do not exist: always there, always healthy, the same on every start.
+
+use super::{Driver, Health, Inventory, PoolDevice, Snapshot};
+use crate::ids;
+use firstlight_contract::grant::Device;
+use firstlight_contract::models;
+
+/// A simulated pool's devices.
+#[derive(Clone, Debug)]
+pub struct Simulated {
+    devices: Vec<PoolDevice>,
+}
+
+impl Simulated {
+    /// `devices` devices of a model (by name; an unknown name is the default model), each in `slices` parts
+    /// with an equal share of the memory.
+    pub fn new(node: &str, pool: &str, devices: u32, model: &str, slices: u32) -> Self {
+        let memory = models::by_name(model)
+            .or_else(|| models::by_name(models::DEFAULT_MODEL))
+            .map(|model| model.memory_bytes);
+        let device = |index| {
+            let uuid = ids::uuid(node, pool, index);
+            PoolDevice {
+                name: uuid.clone(),
+                health: Health::Healthy,
+                numa: None,
+                granted: Some(Device {
+                    uuid,
+                    pci: Some(ids::pci(node, pool, index)),
+                    model: Some(model.to_owned()),
+                    memory_bytes: memory,
+                    quota_bytes: None,
+                }),
+                units: (0..slices).map(|slice| format!("sim-{index}::{slice}")).collect(),
+            }
+        };
+        Self { devices: (0..devices).map(device).collect() }
+    }
+}
+
+impl Inventory for Simulated {
+    fn probe(&self) -> Snapshot {
+        Snapshot { driver: Driver::Simulator, devices: self.devices.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_starts_give_the_same_devices_byte_for_byte() {
+        let start = || Simulated::new("node-a", "simulated", 8, "SIM-A40", 64).probe();
+        assert_eq!(start(), start());
+        assert_eq!(start().devices[7].units[63], "sim-7::63");
+    }
+
+    #[test]
+    fn another_node_has_other_devices() {
+        let first = |node| Simulated::new(node, "simulated", 1, "SIM-A40", 1).probe().devices[0].name.clone();
+        assert_ne!(first("node-a"), first("node-b"));
+    }
+}

@@ -1,0 +1,235 @@
+//! What an Allocate answers: a pure plan. Data in, grant and response out; it never sees the pod, because the
+//! kubelet does not say for which one it asks.
+//!
+//! ```text
+//! ids ──► grant(): what the container is given ──► (written to disk) ──► response(): what is mounted
+//! ```
+//!
+//! Each library is mounted over an empty placeholder in a read-only directory mount (a *frame*): containerd
+//! makes a directory of a missing source, and a directory cannot be mounted over the placeholder, so that the
+//! container waits and says so, instead of starting without the library.
+
+use crate::api::v1beta1::{ContainerAllocateResponse, DeviceSpec, Mount};
+use crate::inventory::{Driver, Snapshot};
+use crate::node_files::{Layout, frame};
+use firstlight_contract::grant::{Device, Grant};
+use firstlight_contract::paths::{container, library};
+use firstlight_contract::pools::{CudartMajor, Pool};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What is wrong with a request. The only errors that an Allocate answers: any error makes the pod Failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The kubelet asks for no device.
+    #[error("the request names no device")]
+    Empty,
+    /// The kubelet asks for a device that the pool does not have.
+    #[error("pool {pool} has no device {id:?}")]
+    UnknownDevice {
+        /// The pool.
+        pool: String,
+        /// The id.
+        id: String,
+    },
+}
+
+/// What became of the grant on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GrantOnDisk {
+    /// Grant and record file are there, in this folder (a path on the node).
+    Complete(PathBuf),
+    /// The grant is there and says that nothing is recorded.
+    WithoutRecords(PathBuf),
+    /// There is none: the reason.
+    Missing(String),
+}
+
+/// The grant for these device ids.
+pub fn grant(
+    pool: &Pool,
+    snapshot: &Snapshot,
+    ids: &[String],
+    grant_id: String,
+) -> Result<Grant, RequestError> {
+    if ids.is_empty() {
+        return Err(RequestError::Empty);
+    }
+    // Units of one device are one device in the container, with the sum of their memory.
+    let mut parts: BTreeMap<usize, u64> = BTreeMap::new();
+    for id in ids {
+        let (ordinal, _) = snapshot
+            .device_of(id)
+            .ok_or_else(|| RequestError::UnknownDevice { pool: pool.name.clone(), id: id.clone() })?;
+        *parts.entry(ordinal).or_default() += 1;
+    }
+    let devices = parts.iter().filter_map(|(ordinal, units)| {
+        let device = snapshot.devices.get(*ordinal)?;
+        let share = |bytes: u64| bytes / (device.units.len() as u64).max(1) * units;
+        let whole = device.granted.as_ref()?;
+        Some(Device {
+            memory_bytes: whole.memory_bytes.map(share),
+            quota_bytes: whole.quota_bytes.map(share),
+            ..whole.clone()
+        })
+    });
+    let (driver, nvml) = match &snapshot.driver {
+        Driver::Simulator => (Some(container::DRIVER), Some(container::DRIVER_NVML)),
+        Driver::Directory { nvml, .. } => (Some(container::DRIVER), nvml.then_some(container::DRIVER_NVML)),
+        Driver::Foreign => (None, None),
+    };
+    Ok(Grant {
+        id: grant_id,
+        pool: pool.name.clone(),
+        kind: pool.kind(),
+        driver: driver.map(str::to_owned),
+        nvml: nvml.map(str::to_owned),
+        records: Some(container::RECORDS.to_owned()),
+        devices: devices.collect(),
+    })
+}
+
+/// The response to an Allocate. No environment at all: whatever is there belongs to the pod, the webhook or
+/// the image, and keys in two places reach the process in an order that differs between runtimes.
+pub fn response(
+    pool: &Pool,
+    snapshot: &Snapshot,
+    layout: &Layout,
+    grant: &GrantOnDisk,
+) -> ContainerAllocateResponse {
+    // Simulator and custom driver are found through the grant only, and quotas are enforced by it: without a
+    // grant such a container would run on the CPU, or without its limit. It waits instead.
+    if let (GrantOnDisk::Missing(reason), false) = (grant, matches!(snapshot.driver, Driver::Foreign)) {
+        return waiting(reason);
+    }
+    let mut mounts = Mounts::default();
+    mounts.frame(layout, frame::LIB, container::SHIM_DIR);
+    mounts.file(layout.host("shim").join(library::CUDA), container::SHIM);
+    mounts.file(layout.host("shim").join(library::NVML), container::SHIM_NVML);
+    match &snapshot.driver {
+        Driver::Simulator => {
+            mounts.frame(layout, frame::DRIVER, container::DRIVER_DIR);
+            mounts.file(layout.host("simulator").join(library::CUDA), container::DRIVER);
+            mounts.file(layout.host("simulator").join(library::NVML), container::DRIVER_NVML);
+        }
+        Driver::Directory { path, .. } => mounts.file(path.clone(), container::DRIVER_DIR),
+        Driver::Foreign => {}
+    }
+    mounts.file(layout.host("bin"), container::BIN_DIR);
+    mounts.run(layout, grant);
+    // Nobody else brings a driver: the names under which clients open one by path lead to the shim, too, by
+    // the same inode, so that the loader takes it for the object that is already there. Beside another
+    // vendor's plugin never: a file below somebody's read-only mount stops the container.
+    if !matches!(snapshot.driver, Driver::Foreign) {
+        for directory in [container::NVIDIA_LIB_DIR, container::MULTIARCH_LIB_DIR] {
+            for name in [library::CUDA, library::CUDA_UNVERSIONED] {
+                mounts.file(layout.host("shim").join(library::CUDA), &format!("{directory}/{name}"));
+            }
+            mounts.file(layout.host("shim").join(library::NVML), &format!("{directory}/{}", library::NVML));
+        }
+        for version in &pool.cudart {
+            mounts.cudart(layout, *version);
+        }
+    }
+    ContainerAllocateResponse { mounts: mounts.0, ..ContainerAllocateResponse::default() }
+}
+
+/// A response with a device that does not exist: the container waits, and its Event shows the path. An error
+/// would make the pod Failed, and its ReplicaSet make the next one at once, without end.
+fn waiting(reason: &str) -> ContainerAllocateResponse {
+    let words: String = reason
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' })
+        .take(120)
+        .collect();
+    let path = format!("/dev/firstlight-grant-not-written-cure-and-delete-this-pod/{words}");
+    ContainerAllocateResponse {
+        devices: vec![DeviceSpec {
+            container_path: path.clone(),
+            host_path: path,
+            permissions: "r".to_owned(),
+        }],
+        ..ContainerAllocateResponse::default()
+    }
+}
+
+/// The units to prefer: spread over as many devices as possible, on each device those of the lowest number.
+/// A hint; it never fails, because an error here makes the pod Failed.
+pub fn preferred(snapshot: &Snapshot, available: &[String], must: &[String], size: usize) -> Vec<String> {
+    let ordinal = |id: &String| snapshot.device_of(id).map_or(usize::MAX, |(ordinal, _)| ordinal);
+    let mut chosen: Vec<String> = must.to_vec();
+    let mut used: BTreeMap<usize, usize> = BTreeMap::new();
+    for id in must {
+        *used.entry(ordinal(id)).or_default() += 1;
+    }
+    let mut free: BTreeMap<usize, Vec<&String>> = BTreeMap::new();
+    for id in available.iter().filter(|id| !must.contains(id)) {
+        free.entry(ordinal(id)).or_default().push(id);
+    }
+    for units in free.values_mut() {
+        units.sort_by_key(|id| std::cmp::Reverse((id.len(), (*id).clone())));
+    }
+    while chosen.len() < size {
+        // The device of which this container has least; among those the emptiest.
+        let next = free
+            .iter()
+            .filter(|(_, units)| !units.is_empty())
+            .min_by_key(|(ordinal, units)| {
+                (used.get(*ordinal).copied().unwrap_or(0), std::cmp::Reverse(units.len()))
+            })
+            .map(|(ordinal, _)| *ordinal);
+        let Some(ordinal) = next else { break };
+        let Some(id) = free.get_mut(&ordinal).and_then(Vec::pop) else { break };
+        chosen.push(id.clone());
+        *used.entry(ordinal).or_default() += 1;
+    }
+    chosen
+}
+
+#[derive(Default)]
+struct Mounts(Vec<Mount>);
+
+impl Mounts {
+    fn push(&mut self, host: &Path, container: &str, read_only: bool) {
+        self.0.push(Mount {
+            container_path: container.to_owned(),
+            host_path: host.to_string_lossy().into_owned(),
+            read_only,
+        });
+    }
+
+    fn file(&mut self, host: PathBuf, container: &str) {
+        self.push(&host, container, true);
+    }
+
+    fn frame(&mut self, layout: &Layout, frame: &str, container: &str) {
+        self.file(layout.host("frames").join(frame), container);
+    }
+
+    fn run(&mut self, layout: &Layout, grant: &GrantOnDisk) {
+        let (folder, records) = match grant {
+            GrantOnDisk::Complete(folder) => (folder, true),
+            GrantOnDisk::WithoutRecords(folder) => (folder, false),
+            GrantOnDisk::Missing(_) => return,
+        };
+        let parent = |path: &str| path.rsplit_once('/').map_or("/", |(parent, _)| parent).to_owned();
+        self.frame(layout, frame::RUN, &parent(container::GRANT));
+        self.file(folder.join(firstlight_contract::paths::node::GRANT_FILE), container::GRANT);
+        if records {
+            let file = folder.join(firstlight_contract::paths::node::RECORDS_FILE);
+            self.push(&file, container::RECORDS, false);
+        }
+    }
+
+    fn cudart(&mut self, layout: &Layout, version: CudartMajor) {
+        let library = layout.host("cudart").join(version.soname());
+        // The frame makes a missing library loud; clients find it beside the driver.
+        let framed = format!("{}/{}", container::CUDART_DIR, frame::cudart(version));
+        self.frame(layout, frame::cudart(version), &framed);
+        self.file(library.clone(), &format!("{framed}/{}", version.soname()));
+        self.file(library, &format!("{}/{}", container::NVIDIA_LIB_DIR, version.soname()));
+    }
+}
+
+#[cfg(test)]
+mod tests;
