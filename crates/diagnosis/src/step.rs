@@ -121,7 +121,7 @@ pub type Symbol = Cow<'static, str>;
 
 impl Step {
     /// Reads a record; `None` for a kind that is never on its own.
-    pub(crate) fn of(entry: &Entry) -> Option<Self> {
+    pub fn of(entry: &Entry) -> Option<Self> {
         let record = &entry.record;
         let text = || entry.text.as_str().to_owned();
         let symbol = || -> Symbol {

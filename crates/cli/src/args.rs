@@ -1,0 +1,116 @@
+//! What can be typed.
+
+use crate::exit;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Why does CUDA (not) come up in an Ollama pod: verdicts with evidence, on one machine and in a cluster
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-firstlight", version, after_help = exit::HELP)]
+pub(crate) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command behind the recorder, without root or cluster, and say how CUDA came up in it
+    Run(Run),
+    /// Print a record file line by line
+    Decode(Decode),
+    /// Say what a cause means and what to do; without a cause, list them all
+    Explain(Explain),
+    /// Print a completion script
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kubectl firstlight run -- python3 probe.py
+  kubectl firstlight run --simulate init-returns=999 -- ./my-cuda-program
+  kubectl firstlight run --driver ./libcuda.so.1 --report report.json -- ./my-cuda-program
+The command's exit code is passed on; the verdict goes to standard error.")]
+pub(crate) struct Run {
+    /// Kind of the pool: simulated (the default), observer (the installed driver), custom (with --driver)
+    #[arg(long, value_name = "KIND")]
+    pub(crate) pool: Option<String>,
+    /// A driver of your own: libcuda.so.1, or the directory that holds it
+    #[arg(long, value_name = "PATH")]
+    pub(crate) driver: Option<PathBuf>,
+    /// Faults of the simulated driver, separated by commas, such as init-returns=999
+    #[arg(long, value_name = "FAULT")]
+    pub(crate) simulate: Option<String>,
+    /// Number of simulated devices
+    #[arg(long, value_name = "N")]
+    pub(crate) devices: Option<u32>,
+    /// Model of the simulated devices, such as SIM-A40
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Memory of each simulated device, such as 8GiB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
+    /// Write the report (JSON) to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// How to print the verdict to standard error
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Decode {
+    /// The record file; - is standard input
+    pub(crate) file: PathBuf,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Explain {
+    /// A cause, such as driver-init-failed
+    pub(crate) cause: Option<String>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For people with a wide screen
+    Wide,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_dashes_belongs_to_the_command() {
+        let args = Args::try_parse_from(["f", "run", "--devices", "2", "--", "ls", "-l", "--help"]).unwrap();
+        let Command::Run(run) = args.command else { panic!("not run") };
+        assert_eq!(run.command, ["ls", "-l", "--help"]);
+    }
+}

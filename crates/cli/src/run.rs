@@ -1,0 +1,126 @@
+//! The whole path on one machine: grant, preload, records, verdict.
+
+mod artefacts;
+mod command;
+mod plan;
+
+use crate::args::{Format, Run};
+use crate::exit::Exit;
+use crate::{decode, output, show};
+use anyhow::Context as _;
+use command::Ended;
+use firstlight_contract::names::env;
+use firstlight_contract::paths::{container, node};
+use firstlight_diagnosis::{Container, ContainerState, Facts, Report};
+use plan::Plan;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Variables that hide GPUs from CUDA or from Ollama: facts for the diagnosis.
+const TELLING: [&str; 5] = [
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "OLLAMA_LLM_LIBRARY",
+    "LLAMA_ARG_DEVICE",
+    "LLAMA_ARG_N_GPU_LAYERS",
+];
+
+pub(crate) fn run(args: &Run) -> anyhow::Result<Exit> {
+    match prepare_and_run(args) {
+        Ok(exit) => Ok(exit),
+        Err(error) => {
+            writeln!(io::stderr(), "error: {error:#}")?;
+            Ok(Exit::NotPrepared)
+        }
+    }
+}
+
+fn prepare_and_run(args: &Run) -> anyhow::Result<Exit> {
+    let plan = Plan::new(args)?;
+    if Path::new(container::GRANT).exists() {
+        anyhow::bail!(
+            "{} exists: this container already has a grant, and its programs are recorded without `run`",
+            container::GRANT
+        );
+    }
+    let artefacts = artefacts::locate()?;
+    let folder = tempfile::Builder::new()
+        .prefix("firstlight-run-")
+        .tempdir()
+        .context("cannot make a folder for grant and records")?;
+    let (grant_path, records_path) =
+        (folder.path().join(node::GRANT_FILE), folder.path().join(node::RECORDS_FILE));
+    let grant = plan.grant(&artefacts, &records_path)?;
+    fs::write(&records_path, b"").with_context(|| format!("cannot write {}", records_path.display()))?;
+    fs::write(&grant_path, grant.to_string())
+        .with_context(|| format!("cannot write {}", grant_path.display()))?;
+
+    let mut variables =
+        vec![(env::LD_PRELOAD, preload(&artefacts.shim()?)?), (env::GRANT, grant_path.into_os_string())];
+    if let Some(faults) = &plan.faults {
+        variables.push((env::SIMULATE, faults.into()));
+    }
+    let exit = match command::run(&args.command, &variables)? {
+        Ended::Ran(exit) => exit,
+        Ended::NotStarted(exit) => return Ok(exit),
+    };
+    let report = judge(&plan, &records_path, exit)?;
+    publish(args, &report)?;
+    Ok(exit)
+}
+
+/// The value of `LD_PRELOAD`: the shim before what is there.
+fn preload(shim: &Path) -> anyhow::Result<OsString> {
+    // ld.so(8): entries are separated by spaces or colons, and there is no escape.
+    if shim.as_os_str().as_encoded_bytes().iter().any(|byte| matches!(byte, b' ' | b':')) {
+        anyhow::bail!(
+            "{} cannot stand in LD_PRELOAD: its path holds a space or a colon; set XDG_CACHE_HOME to another folder",
+            shim.display()
+        );
+    }
+    let mut value = shim.as_os_str().to_owned();
+    if let Some(before) = std::env::var_os(env::LD_PRELOAD).filter(|before| !before.is_empty()) {
+        value.push(":");
+        value.push(before);
+    }
+    Ok(value)
+}
+
+fn judge(plan: &Plan, records: &Path, exit: Exit) -> anyhow::Result<Report> {
+    let mut container = Container::new();
+    container.observe(&decode::read(records)?);
+    let now_ns = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| u64::try_from(since.as_nanos()).ok())
+        .unwrap_or(0);
+    let environment =
+        TELLING.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect();
+    let facts = Facts {
+        devices: plan.device_count(),
+        injected: Some(true),
+        state: ContainerState::Terminated { at_ns: now_ns, exit_code: i32::from(exit.code()) },
+        environment,
+        ..Facts::of(plan.kind)
+    };
+    Ok(container.report(now_ns, &facts))
+}
+
+fn publish(args: &Run, report: &Report) -> anyhow::Result<()> {
+    if let Some(path) = &args.report {
+        let mut text = Vec::new();
+        output::json(report, &mut text)?;
+        fs::write(path, text).with_context(|| format!("cannot write the report to {}", path.display()))?;
+    }
+    let mut err = io::stderr().lock();
+    match args.output {
+        Format::Table => write!(err, "{}", show::verdict(&report.verdict))?,
+        Format::Wide => write!(err, "{}", show::report(report))?,
+        Format::Json => output::json(report, &mut err)?,
+        Format::Yaml => output::yaml(report, &mut err)?,
+    }
+    Ok(())
+}

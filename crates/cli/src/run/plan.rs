@@ -1,0 +1,263 @@
+//! From what was typed to a grant. Every mistake is reported at once; nothing is touched.
+
+use super::artefacts::Artefacts;
+use crate::args::Run;
+use anyhow::{Context as _, bail};
+use firstlight_contract::fault;
+use firstlight_contract::grant::{Device, Grant, PoolKind};
+use firstlight_contract::models::{self, MAX_DEVICES, MODELS, Model};
+use firstlight_contract::paths::library;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// What `run` will do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) kind: PoolKind,
+    pub(super) faults: Option<String>,
+    driver: Option<PathBuf>,
+    devices: u32,
+    model: &'static Model,
+    memory_bytes: u64,
+}
+
+impl Plan {
+    pub(super) fn new(args: &Run) -> anyhow::Result<Self> {
+        let mut mistakes = Vec::new();
+        let kind = take(kind(args), &mut mistakes).unwrap_or(PoolKind::Simulated);
+        let faults = take(faults(args, kind), &mut mistakes).flatten();
+        let driver = take(driver(args), &mut mistakes).flatten();
+        let devices = take(devices(args, kind), &mut mistakes).unwrap_or(1);
+        let model = take(model(args, kind), &mut mistakes).unwrap_or(&MODELS[0]);
+        let memory = take(memory(args, kind), &mut mistakes).flatten();
+        if !mistakes.is_empty() {
+            bail!("{}", mistakes.join("\n       "));
+        }
+        let memory_bytes = memory.unwrap_or(model.memory_bytes);
+        Ok(Self { kind, faults, driver, devices, model, memory_bytes })
+    }
+
+    /// How many devices the program was given, where `run` decides.
+    pub(super) fn device_count(&self) -> Option<u32> {
+        (self.kind == PoolKind::Simulated).then_some(self.devices)
+    }
+
+    pub(super) fn grant(&self, artefacts: &Artefacts, records: &Path) -> anyhow::Result<Grant> {
+        let text = |path: &Path| -> anyhow::Result<String> {
+            let text = path.to_str().with_context(|| format!("the path {} is not UTF-8", path.display()))?;
+            Ok(text.to_owned())
+        };
+        let (driver, nvml) = match (&self.driver, self.kind) {
+            (Some(driver), _) => {
+                let nvml = driver.with_file_name(library::NVML);
+                (Some(text(driver)?), if nvml.exists() { Some(text(&nvml)?) } else { None })
+            }
+            (None, PoolKind::Simulated) => {
+                let (driver, nvml) = artefacts.simulator()?;
+                (Some(text(&driver)?), Some(text(&nvml)?))
+            }
+            (None, _) => (None, None),
+        };
+        let devices = (0..self.device_count().unwrap_or(0)).map(|index| self.device(index)).collect();
+        Ok(Grant {
+            id: random_id()?,
+            pool: self.kind.as_str().to_owned(),
+            kind: self.kind,
+            driver,
+            nvml,
+            records: Some(text(records)?),
+            devices,
+        })
+    }
+
+    fn device(&self, index: u32) -> Device {
+        Device {
+            uuid: format!("GPU-51a01a7e-0000-5000-8000-{index:012x}"),
+            pci: Some(format!("00000000:{:02X}:00.0", 0x41 + index)),
+            model: Some(self.model.name.to_owned()),
+            memory_bytes: Some(self.memory_bytes),
+            quota_bytes: None,
+        }
+    }
+}
+
+fn take<T>(result: Result<T, String>, mistakes: &mut Vec<String>) -> Option<T> {
+    result.map_err(|mistake| mistakes.push(mistake)).ok()
+}
+
+fn kind(args: &Run) -> Result<PoolKind, String> {
+    let kind = match args.pool.as_deref() {
+        None if args.driver.is_some() => PoolKind::Custom,
+        None => PoolKind::Simulated,
+        Some(word) => PoolKind::from_word(word)
+            .ok_or_else(|| format!("--pool {word:?}: allowed are simulated, observer, custom"))?,
+    };
+    match (kind, &args.driver) {
+        (PoolKind::Custom, None) => Err("--pool custom: name the driver with --driver PATH".to_owned()),
+        (PoolKind::Simulated, Some(_)) => {
+            Err("--pool simulated brings its own driver; leave out --driver, or use --pool custom".to_owned())
+        }
+        (PoolKind::Whole | PoolKind::Slice, _) => Err(format!(
+            "--pool {}: shares of real GPUs exist only in a cluster; --pool observer uses the installed driver",
+            kind.as_str()
+        )),
+        _ => Ok(kind),
+    }
+}
+
+fn faults(args: &Run, kind: PoolKind) -> Result<Option<String>, String> {
+    let Some(text) = &args.simulate else { return Ok(None) };
+    if kind != PoolKind::Simulated {
+        return Err(format!(
+            "--simulate: only a simulated driver has faults on order, not --pool {}",
+            kind.as_str()
+        ));
+    }
+    fault::parse(text)
+        .map(|faults| Some(fault::print(&faults)))
+        .map_err(|error| format!("--simulate: {error}"))
+}
+
+fn driver(args: &Run) -> Result<Option<PathBuf>, String> {
+    let Some(path) = &args.driver else { return Ok(None) };
+    let file = if path.is_dir() { path.join(library::CUDA) } else { path.clone() };
+    fs::canonicalize(&file)
+        .map(|_| std::path::absolute(&file).ok())
+        .map_err(|error| format!("--driver: cannot find {}: {error}", file.display()))
+}
+
+fn devices(args: &Run, kind: PoolKind) -> Result<u32, String> {
+    match args.devices {
+        Some(_) if kind != PoolKind::Simulated => Err("--devices: only for simulated devices".to_owned()),
+        Some(count) if !(1..=MAX_DEVICES).contains(&count) => {
+            Err(format!("--devices {count}: allowed are 1 to {MAX_DEVICES}"))
+        }
+        count => Ok(count.unwrap_or(1)),
+    }
+}
+
+fn model(args: &Run, kind: PoolKind) -> Result<&'static Model, String> {
+    let name = args.model.as_deref().unwrap_or(models::DEFAULT_MODEL);
+    if args.model.is_some() && kind != PoolKind::Simulated {
+        return Err("--model: only for simulated devices".to_owned());
+    }
+    models::by_name(name).ok_or_else(|| {
+        let known: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
+        format!("--model {name:?}: allowed are {}", known.join(", "))
+    })
+}
+
+/// Least memory of a simulated device.
+const LEAST_MEMORY: u64 = 64 << 20;
+
+fn memory(args: &Run, kind: PoolKind) -> Result<Option<u64>, String> {
+    let Some(text) = &args.memory else { return Ok(None) };
+    if kind != PoolKind::Simulated {
+        return Err("--memory: a memory quota in front of a real driver is not possible yet; \
+                    with --pool simulated it is the memory of the simulated device"
+            .to_owned());
+    }
+    bytes(text)
+        .filter(|bytes| *bytes >= LEAST_MEMORY)
+        .map(Some)
+        .ok_or_else(|| format!("--memory {text:?}: write a size of at least 64MiB, such as 8GiB"))
+}
+
+/// `8GiB`, `8Gi`, `8G` and a number of bytes; all units are binary.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim() {
+        "" | "B" => 0,
+        "K" | "Ki" | "KiB" => 10,
+        "M" | "Mi" | "MiB" => 20,
+        "G" | "Gi" | "GiB" => 30,
+        "T" | "Ti" | "TiB" => 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+fn random_id() -> anyhow::Result<String> {
+    let mut bytes = [0u8; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Args, Command};
+    use clap::Parser as _;
+
+    fn plan(options: &[&str]) -> anyhow::Result<Plan> {
+        let words = ["f", "run"].iter().chain(options).chain(&["--", "true"]);
+        let Command::Run(run) = Args::try_parse_from(words).unwrap().command else { panic!("not run") };
+        Plan::new(&run)
+    }
+
+    fn refusal(options: &[&str]) -> String {
+        plan(options).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn without_options_one_device_is_simulated() {
+        let plan = plan(&[]).unwrap();
+        assert_eq!(
+            (plan.kind, plan.devices, plan.model.name),
+            (PoolKind::Simulated, 1, models::DEFAULT_MODEL)
+        );
+        assert_eq!(plan.memory_bytes, plan.model.memory_bytes);
+    }
+
+    #[test]
+    fn a_driver_of_one_s_own_makes_the_pool_custom() {
+        assert_eq!(plan(&["--driver", "/bin/sh"]).unwrap().kind, PoolKind::Custom);
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once() {
+        let text =
+            refusal(&["--simulate", "explode", "--devices", "17", "--model", "RTX", "--memory", "lots"]);
+        for part in ["explode", "--devices 17", "SIM-A40", "--memory \"lots\""] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_quota_in_front_of_a_real_driver_is_refused_with_a_way_out() {
+        assert!(refusal(&["--pool", "observer", "--memory", "1GiB"]).contains("--pool simulated"));
+    }
+
+    #[test]
+    fn faults_are_for_simulated_drivers() {
+        assert!(refusal(&["--pool", "observer", "--simulate", "init-returns=3"]).contains("--simulate"));
+        assert_eq!(
+            plan(&["--simulate", "init-returns=3"]).unwrap().faults.as_deref(),
+            Some("init-returns=3")
+        );
+    }
+
+    #[test]
+    fn sizes_are_binary() {
+        assert_eq!(bytes("8GiB"), Some(8 << 30));
+        assert_eq!(bytes("512M"), Some(512 << 20));
+        assert_eq!(bytes("4096"), Some(4096));
+        assert_eq!(bytes("99999999999T"), None);
+        assert_eq!(bytes("G"), None);
+    }
+
+    #[test]
+    fn a_grant_reads_back_as_it_was_written() {
+        let plan = plan(&["--devices", "2", "--memory", "8GiB"]).unwrap();
+        let artefacts = Artefacts::at(PathBuf::from("/cache"));
+        let grant = plan.grant(&artefacts, Path::new("/tmp/x/records")).unwrap();
+        assert_eq!(Grant::parse(grant.to_string().as_bytes()).unwrap(), grant);
+        assert_eq!(grant.devices.len(), 2);
+        assert_eq!(grant.devices[1].memory_bytes, Some(8 << 30));
+        assert_ne!(grant.devices[0].uuid, grant.devices[1].uuid);
+    }
+}
