@@ -1,6 +1,47 @@
-//! The node agent.
+//! The node agent: serves pools of GPUs to the kubelet, and says of each container whether CUDA came up.
+//!
+//! ```text
+//!  kubelet ◄── registration ── pool ──► plan ──► grants (disk)
+//!                 ▲             ▲                   │
+//!          kubelet_dir     probing ◄ inventory      ▼
+//!  kubelet ──► kubelet_list ──► book ◄── tailing ◄ records (what containers append)
+//!  API     ──► pod_watch ────►   │ identity, judging
+//!                                ├──► publish ──► condition, Events
+//!                                └──► http ─────► metrics, readiness, reports
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`args`], [`app`] | flags to configuration; what runs and when it ends |
+//! | [`inventory`], [`probing`] | the devices of a pool (the seam to hardware); their health over time |
+//! | [`plan`] | Allocate as a pure function |
+//! | [`pool`], [`registration`], [`kubelet_dir`] | the device plugin service; its way to the kubelet |
+//! | [`node_files`], [`grants`] | libraries and grants on the node's disk |
+//! | [`kubelet_list`], [`pods`], [`pod_watch`] | which container holds which device; its pod |
+//! | [`book`] | all grants in memory: identity, verdicts, series |
+//! | [`records`], [`tailing`] | reading what containers append |
+//! | [`publish`], [`http`], [`metrics`] | telling Kubernetes and Prometheus |
+//! | [`api`], [`ids`], [`clock`] | generated kubelet API; stable identities; time |
+
 pub mod api;
+pub mod app;
+pub mod args;
+pub mod book;
+pub mod clock;
+pub mod grants;
+pub mod http;
 pub mod ids;
 pub mod inventory;
+pub mod kubelet_dir;
+pub mod kubelet_list;
+pub mod metrics;
 pub mod node_files;
 pub mod plan;
+pub mod pod_watch;
+pub mod pods;
+pub mod pool;
+pub mod probing;
+pub mod publish;
+pub mod records;
+pub mod registration;
+pub mod tailing;

@@ -1,0 +1,156 @@
+//! The whole program: what runs, in which order, and when it ends.
+
+use crate::args::{Config, LogFormat};
+use crate::book::Book;
+use crate::grants::Store;
+use crate::http::{View, router};
+use crate::inventory;
+use crate::kubelet_dir::KubeletDir;
+use crate::kubelet_list::{Lister, Places};
+use crate::metrics::Metrics;
+use crate::node_files::{self, Layout};
+use crate::pod_watch;
+use crate::pool::PoolState;
+use crate::probing::Prober;
+use crate::publish::Publisher;
+use crate::registration::Registration;
+use crate::tailing::Tailer;
+use anyhow::{Context as _, Result, bail};
+use firstlight_contract::paths::node;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// Starts logging.
+pub fn log(config: &Config) {
+    let registry = tracing_subscriber::registry().with(config.log.clone());
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => registry.with(layer.with_ansi(false)).init(),
+        LogFormat::Json => registry.with(layer.json()).init(),
+    }
+}
+
+/// Runs until SIGTERM or SIGINT, or until the first task ends.
+pub async fn run(config: Config) -> Result<()> {
+    let shutdown = CancellationToken::new();
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut tasks = start(&config, &shutdown).await?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("SIGINT"),
+        ended = tasks.join_next() => match ended {
+            Some(Ok(Err(error))) => return Err(error),
+            Some(Err(error)) => return Err(error).context("a task panicked"),
+            _ => bail!("a task ended that should run for ever"),
+        }
+    }
+    shutdown.cancel();
+    let drained = tokio::time::timeout(config.drain, async {
+        while let Some(ended) = tasks.join_next().await {
+            ended.context("a task panicked")??;
+        }
+        Ok(())
+    });
+    match drained.await {
+        Ok(result) => result,
+        Err(_) => bail!("not drained within {} s", config.drain.as_secs()),
+    }
+}
+
+/// Everything that runs. Registration comes first: after a reboot pods are waiting for it.
+async fn start(config: &Config, shutdown: &CancellationToken) -> Result<JoinSet<Result<()>>> {
+    let missing = node_files::missing(&config.artefacts, &config.pools);
+    if !missing.is_empty() {
+        bail!("{}", missing.join("\n"));
+    }
+    let installed = node_files::install(&config.artefacts, &config.state_dir)?;
+    for path in &installed.repaired {
+        tracing::warn!(path = %path.display(), "was not the file it should be and has been replaced");
+    }
+    tracing::info!(build = installed.build_id, "artefacts");
+    let layout = Arc::new(Layout::new(config.host_state_dir.clone(), installed.build_id.clone()));
+    let grants = Path::new(node::GRANTS).strip_prefix(node::ROOT)?;
+    let store =
+        Arc::new(Store::new(config.state_dir.join(grants), config.host_state_dir.join(grants)));
+    let (book, metrics) = (Arc::new(Book::default()), Arc::new(Metrics::new()?));
+    book.load(store.load()?);
+
+    let mut tasks = JoinSet::new();
+    let (kubelet, watcher) = KubeletDir::new(config.device_plugins_dir.clone());
+    for_ever(&mut tasks, shutdown, watcher.run());
+    let mut snapshots = BTreeMap::new();
+    for pool in &config.pools {
+        let inventory = inventory::of(pool, &config.node_name);
+        let (prober, snapshot) = Prober::new(
+            &pool.name,
+            pool.resource(),
+            inventory,
+            Arc::clone(&book),
+            Arc::clone(&metrics),
+        );
+        for_ever(&mut tasks, shutdown, prober.run());
+        snapshots.insert(pool.name.clone(), snapshot.clone());
+        let state = PoolState {
+            pool: Arc::new(pool.clone()),
+            layout: Arc::clone(&layout),
+            snapshot,
+            store: Arc::clone(&store),
+            book: Arc::clone(&book),
+            metrics: Arc::clone(&metrics),
+        };
+        let registration = Registration::new(state, kubelet.clone(), &config.pod_uid);
+        tasks.spawn(registration.run(shutdown.clone()));
+    }
+    let places = Places {
+        pod_resources_dir: config.pod_resources_dir.clone(),
+        state_dir: config.state_dir.clone(),
+        build: installed.build_id,
+    };
+    let pools = snapshots.keys().cloned().collect();
+    let lister = Lister::new(Arc::clone(&book), Arc::clone(&store), Arc::clone(&metrics), places, pools)?;
+    for_ever(&mut tasks, shutdown, lister.run());
+    let tailer = Tailer::new(Arc::clone(&book), store, Arc::clone(&metrics));
+    for_ever(&mut tasks, shutdown, tailer.run());
+
+    let view = View { book: Arc::clone(&book), metrics: Arc::clone(&metrics), pools: Arc::new(snapshots) };
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    tracing::info!(address = %listener.local_addr()?, "metrics, health, reports");
+    let ended = shutdown.clone().cancelled_owned();
+    tasks.spawn(async move {
+        axum::serve(listener, router(view)).with_graceful_shutdown(ended).await.context("the HTTP server ended")
+    });
+
+    let client = kube::Client::try_default().await.context("no way to the API server")?;
+    let node = config.node_name.clone();
+    for_ever(
+        &mut tasks,
+        shutdown,
+        pod_watch::run(client.clone(), node.clone(), Arc::clone(&book), Arc::clone(&metrics)),
+    );
+    for_ever(&mut tasks, shutdown, Publisher::new(client, node, book, metrics).run());
+    Ok(tasks)
+}
+
+/// Runs a task that ends well only at shutdown.
+fn for_ever(
+    tasks: &mut JoinSet<Result<()>>,
+    shutdown: &CancellationToken,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    let shutdown = shutdown.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            () = task => bail!("a task ended that should run for ever"),
+        }
+    });
+}

@@ -1,0 +1,269 @@
+//! All grants of the node in memory: whose they are, what their records told, what was concluded. One lock,
+//! never held across an await.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`identity`] | whose grant is it; which ones may go (pure) |
+//! | [`judging`] | verdicts over time, what is counted and published |
+//! | [`series`] | the per-pod metrics, written at scrape time |
+
+pub mod identity;
+pub mod judging;
+pub mod series;
+
+use crate::grants::{Allocation, Owner, Stored};
+use crate::pods::Pod;
+use crate::records::Tail;
+use firstlight_contract::grant::Grant;
+use firstlight_diagnosis::{Container, Facts, Report};
+use identity::{Held, Holding, Pods};
+use judging::Judged;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// One grant.
+#[derive(Debug)]
+pub struct Entry {
+    /// Identity.
+    pub held: Held,
+    /// What the container was given.
+    pub grant: Grant,
+    /// How far its records were read; `None`: it has none.
+    pub tail: Option<Tail>,
+    /// What the records told.
+    pub container: Container,
+    /// What was concluded.
+    pub judged: Judged,
+}
+
+/// The state behind the lock.
+#[derive(Debug, Default)]
+pub struct Inner {
+    /// Grants by id.
+    pub grants: BTreeMap<String, Entry>,
+    /// Pods that ask for our resources.
+    pub pods: Pods,
+    /// Whether the list of pods was complete once.
+    pub pods_known: bool,
+    /// Units that are not healthy, by resource.
+    pub unhealthy: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// The grants of the node.
+#[derive(Debug, Default)]
+pub struct Book {
+    inner: Mutex<Inner>,
+    /// A grant was added.
+    pub allocated: Notify,
+    /// The record files to watch have changed.
+    pub files: Notify,
+    /// Pods have changed.
+    pub pods: Notify,
+    /// Something may have to be published.
+    pub judged: Notify,
+}
+
+impl Book {
+    /// The state, for as long as the guard lives.
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic in a holder ends the process anyhow; the state itself is whole after every statement.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new grant.
+    pub fn add(&self, grant: Grant, allocation: Allocation, records: bool) {
+        self.insert(grant, allocation, None, records, false);
+        self.allocated.notify_one();
+        self.files.notify_one();
+    }
+
+    /// The grants that a start finds on the disk.
+    pub fn load(&self, stored: Vec<Stored>) {
+        for Stored { grant, allocation, owner } in stored {
+            let records = grant.records.is_some();
+            self.insert(grant, allocation, owner, records, true);
+        }
+        self.allocated.notify_one();
+        self.files.notify_one();
+    }
+
+    fn insert(&self, grant: Grant, mut allocation: Allocation, owner: Option<Owner>, records: bool, replay: bool) {
+        // The text is on the disk, and parsed here.
+        allocation.grant = String::new();
+        let id = grant.id.clone();
+        let mut judged = Judged::default();
+        judged.set_replay(replay);
+        let entry = Entry {
+            held: Held { id: id.clone(), allocation, owner },
+            grant,
+            tail: records.then(Tail::default),
+            container: Container::new(),
+            judged,
+        };
+        self.lock().grants.insert(id, entry);
+    }
+
+    /// Replaces what is known of a pod, by namespace and name.
+    pub fn pod_seen(&self, pod: Pod) {
+        let key = (pod.namespace.clone(), pod.name.clone());
+        self.lock().pods.insert(key, pod);
+        self.pods.notify_one();
+    }
+
+    /// The pod with this UID is gone.
+    pub fn pod_gone(&self, namespace: &str, name: &str, uid: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
+        let mut inner = self.lock();
+        if inner.pods.get(&key).is_some_and(|pod| pod.uid == uid) {
+            inner.pods.remove(&key);
+        }
+        drop(inner);
+        self.pods.notify_one();
+    }
+
+    /// The list of pods is complete: these are all.
+    pub fn pods_listed(&self, pods: Pods) {
+        let mut inner = self.lock();
+        inner.pods = pods;
+        inner.pods_known = true;
+        drop(inner);
+        self.pods.notify_one();
+    }
+
+    /// Forgets a grant.
+    pub fn remove(&self, id: &str) {
+        self.lock().grants.remove(id);
+        self.files.notify_one();
+    }
+
+    /// The builds that grants name.
+    pub fn builds(&self) -> BTreeSet<String> {
+        self.lock().grants.values().map(|entry| entry.held.allocation.build.clone()).collect()
+    }
+
+    /// The reports of a pod's containers: name and report; `None` if the pod has no grant here.
+    pub fn reports(&self, namespace: &str, pod: &str, now_ns: u64) -> Option<Vec<(String, Report)>> {
+        let inner = self.lock();
+        let reports: Vec<_> = inner
+            .shown()
+            .filter(|(owner, _)| owner.namespace == namespace && owner.pod == pod)
+            .map(|(owner, entry)| {
+                (owner.container.clone(), entry.container.report(now_ns, &inner.facts(entry)))
+            })
+            .collect();
+        (!reports.is_empty()).then_some(reports)
+    }
+
+    /// Applies what identity found; returns what is new, to be kept on the disk.
+    pub fn identify(&self, holdings: &[Holding]) -> Vec<(String, Owner)> {
+        let mut inner = self.lock();
+        let mut all = identity::owners(&inner.held(), holdings, &inner.pods);
+        inner.apply(&all);
+        let completed = identity::completed(&inner.held(), &inner.pods);
+        inner.apply(&completed);
+        drop(inner);
+        all.extend(completed);
+        if !all.is_empty() {
+            self.judged.notify_one();
+        }
+        all
+    }
+
+    /// Grants whose pod is gone; none before the pods are known.
+    pub fn gone(&self, holdings: &[Holding], now_ns: u64) -> Vec<String> {
+        let inner = self.lock();
+        if !inner.pods_known {
+            return Vec::new();
+        }
+        identity::gone(&inner.held(), holdings, &inner.pods, now_ns)
+    }
+
+    /// Whether a grant has no owner, or an owner without UID.
+    pub fn has_strangers(&self) -> bool {
+        let stranger = |entry: &Entry| entry.held.owner.as_ref().is_none_or(|owner| owner.uid.is_none());
+        self.lock().grants.values().any(stranger)
+    }
+
+    /// Whether a grant names a pod that is not there.
+    pub fn has_leavers(&self) -> bool {
+        let inner = self.lock();
+        let left = |entry: &Entry| {
+            let Some(owner) = &entry.held.owner else { return false };
+            let key = (owner.namespace.clone(), owner.pod.clone());
+            inner.pods.get(&key).is_none_or(|pod| owner.uid.as_ref().is_some_and(|uid| pod.uid != *uid))
+        };
+        inner.pods_known && inner.grants.values().any(left)
+    }
+}
+
+impl Inner {
+    fn held(&self) -> Vec<Held> {
+        self.grants.values().map(|entry| entry.held.clone()).collect()
+    }
+
+    fn apply(&mut self, owners: &[(String, Owner)]) {
+        for (id, owner) in owners {
+            if let Some(entry) = self.grants.get_mut(id) {
+                tracing::info!(
+                    grant = id,
+                    namespace = owner.namespace,
+                    pod = owner.pod,
+                    container = owner.container,
+                    uid = owner.uid,
+                    "a grant has its owner"
+                );
+                entry.held.owner = Some(owner.clone());
+            }
+        }
+    }
+
+    /// The grants that are shown: those of containers with a name; of several with the same owner the newest.
+    pub fn shown(&self) -> impl Iterator<Item = (&Owner, &Entry)> {
+        let mut newest: BTreeMap<&Owner, &Entry> = BTreeMap::new();
+        for entry in self.grants.values() {
+            let Some(owner) = entry.held.owner.as_ref().filter(|owner| !owner.container.is_empty()) else {
+                continue;
+            };
+            newest
+                .entry(owner)
+                .and_modify(|known| {
+                    if known.held.allocation.created_ns < entry.held.allocation.created_ns {
+                        *known = entry;
+                    }
+                })
+                .or_insert(entry);
+        }
+        newest.into_iter()
+    }
+
+    /// What is known of a grant's container from outside.
+    pub fn facts(&self, entry: &Entry) -> Facts {
+        let mut facts = Facts::of(entry.grant.kind);
+        if !entry.grant.devices.is_empty() {
+            facts.devices = u32::try_from(entry.grant.devices.len()).ok();
+        }
+        let allocation = &entry.held.allocation;
+        if let Some(unhealthy) = self.unhealthy.get(&allocation.resource) {
+            facts.devices_healthy = Some(!allocation.ids.iter().any(|id| unhealthy.contains(id)));
+        }
+        let owner = entry.held.owner.as_ref();
+        let pod = owner
+            .and_then(|owner| {
+                let pod = self.pods.get(&(owner.namespace.clone(), owner.pod.clone()))?;
+                Some((owner, pod))
+            })
+            .filter(|(owner, pod)| owner.uid.as_ref().is_none_or(|uid| *uid == pod.uid));
+        if let Some((owner, pod)) = pod {
+            facts.annotated = Some(pod.annotated);
+            facts.injected = Some(pod.injected);
+            if let Some(container) = pod.container(&owner.container) {
+                facts.injected = Some(pod.injected || container.preloads);
+                facts.state = container.state;
+                facts.restarts = container.restarts;
+                facts.environment.clone_from(&container.environment);
+            }
+        }
+        facts
+    }
+}

@@ -1,0 +1,104 @@
+//! Series of pods as Prometheus text, written at scrape time from the grants that exist: they are born with a
+//! grant and go with it. Written by hand, because a thousand grants as metric objects would be megabytes.
+
+use super::{Book, Entry, Inner};
+use crate::grants::Owner;
+use firstlight_contract::metrics as names;
+use firstlight_contract::metrics::Outcome;
+use std::fmt::Write as _;
+
+impl Book {
+    /// Appends the series of all containers.
+    pub fn write_series(&self, out: &mut String) {
+        let inner = self.lock();
+        // Writing to a string cannot fail.
+        let _ = inner.write_series(out);
+    }
+}
+
+type Line<'a> = (String, f64);
+
+impl Inner {
+    fn write_series(&self, out: &mut String) -> std::fmt::Result {
+        self.family(out, names::CUDA_INIT_TOTAL, "counter", "Outcomes of CUDA initialisation.", |entry| {
+            let outcomes = Outcome::ALL.iter().zip(entry.judged.counts);
+            outcomes.map(|(outcome, count)| (label("outcome", outcome.as_str()), as_f64(count))).collect()
+        })?;
+        self.family(out, names::CUDA_INIT_STAGE, "gauge", "Stage reached, or at which it failed.", |entry| {
+            vec![(String::new(), f64::from(entry.judged.stage))]
+        })?;
+        self.family(out, names::CUDA_INIT_FAILURE_INFO, "gauge", "Cause of the failure.", |entry| {
+            let failed = entry.judged.settled.filter(|settled| settled.outcome == Outcome::Failure);
+            failed.map(|settled| (label("cause", settled.cause.id()), 1.0)).into_iter().collect()
+        })?;
+        self.family(out, names::GPU_IN_USE, "gauge", "1 while a runner has launched kernels.", |entry| {
+            vec![(String::new(), f64::from(u8::from(entry.judged.in_use)))]
+        })?;
+        self.family(out, names::LAST_LAUNCH, "gauge", "Time of the last reported launch.", |entry| {
+            let last = entry.container.last_launch_ns();
+            last.map(|ns| (String::new(), as_f64(ns) / 1e9)).into_iter().collect()
+        })?;
+        self.family(out, names::MEMORY_QUOTA, "gauge", "Memory that a container may use.", |entry| {
+            let quota = |device: &firstlight_contract::grant::Device| {
+                let bytes = device.quota_bytes.or(device.memory_bytes)?;
+                Some((label("device", &device.uuid), as_f64(bytes)))
+            };
+            entry.grant.devices.iter().filter_map(quota).collect()
+        })
+    }
+
+    fn family(
+        &self,
+        out: &mut String,
+        name: &str,
+        kind: &str,
+        help: &str,
+        lines: impl Fn(&Entry) -> Vec<Line<'_>>,
+    ) -> std::fmt::Result {
+        writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")?;
+        for (owner, entry) in self.shown() {
+            for (extra, value) in lines(entry) {
+                write!(out, "{name}{{")?;
+                write_owner(out, owner, entry)?;
+                writeln!(out, "{extra}}} {value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_owner(out: &mut String, owner: &Owner, entry: &Entry) -> std::fmt::Result {
+    let labels = [
+        ("namespace", owner.namespace.as_str()),
+        ("pod", &owner.pod),
+        ("container", &owner.container),
+        ("kind", entry.grant.kind.as_str()),
+    ];
+    for (index, (key, value)) in labels.into_iter().enumerate() {
+        write!(out, "{}{key}=\"{}\"", if index == 0 { "" } else { "," }, escape(value))?;
+    }
+    Ok(())
+}
+
+fn label(key: &str, value: &str) -> String {
+    format!(",{key}=\"{}\"", escape(value))
+}
+
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are doubles")]
+fn as_f64(value: u64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_value_cannot_end_its_quotes() {
+        assert_eq!(escape("a\"b\\c\nd"), "a\\\"b\\\\c\\nd");
+    }
+}

@@ -1,0 +1,54 @@
+//! Watches the pods of this node. Of each only what is needed is read from the wire, and of pods that ask for
+//! nothing of ours nothing is kept.
+
+use crate::book::Book;
+use crate::book::identity::Pods;
+use crate::metrics::Metrics;
+use crate::pods::{Pod, WirePod};
+use futures::StreamExt as _;
+use kube::api::ApiResource;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::WatchStreamExt as _;
+use kube::{Api, Client};
+use std::sync::Arc;
+
+/// Pods in one page of a list.
+const PAGE: u32 = 50;
+
+/// The API of pods, read as [`WirePod`].
+pub fn resource() -> ApiResource {
+    ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&())
+}
+
+/// Runs until the process ends; without the API server it tries again for ever, with a backoff.
+pub async fn run(client: Client, node: String, book: Arc<Book>, metrics: Arc<Metrics>) {
+    let api: Api<WirePod> = Api::all_with(client, &resource());
+    let config = watcher::Config::default().fields(&format!("spec.nodeName={node}")).page_size(PAGE);
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    let mut listing = Pods::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => listing.clear(),
+            Ok(Event::InitApply(wire)) => {
+                if let Some(pod) = Pod::of(&wire) {
+                    listing.insert((pod.namespace.clone(), pod.name.clone()), pod);
+                }
+            }
+            Ok(Event::InitDone) => book.pods_listed(std::mem::take(&mut listing)),
+            Ok(Event::Apply(wire)) => {
+                if let Some(pod) = Pod::of(&wire) {
+                    book.pod_seen(pod);
+                }
+            }
+            Ok(Event::Delete(wire)) => {
+                if let Some(pod) = Pod::of(&wire) {
+                    book.pod_gone(&pod.namespace, &pod.name, &pod.uid);
+                }
+            }
+            Err(error) => {
+                metrics.api_errors.with_label_values(&["watch"]).inc();
+                tracing::warn!(%error, "cannot watch the pods of this node");
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Looks at a pool's devices every few seconds. A device that failed is trusted again only after several good
+//! looks in a row, so that one that comes and goes does not take pods with it.
+
+use crate::book::Book;
+use crate::inventory::{Driver, Health, Inventory, Snapshot};
+use crate::kubelet_list::number;
+use crate::metrics::Metrics;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Time between two looks.
+const LOOK: Duration = Duration::from_secs(2);
+/// Good looks in a row before a failed device is healthy again.
+const GOOD_LOOKS: u32 = 3;
+
+/// The task behind a pool's snapshot.
+#[derive(Debug)]
+pub struct Prober {
+    pool: String,
+    resource: String,
+    inventory: Box<dyn Inventory>,
+    sender: watch::Sender<Arc<Snapshot>>,
+    good: BTreeMap<String, u32>,
+    book: Arc<Book>,
+    metrics: Arc<Metrics>,
+}
+
+impl Prober {
+    /// Takes the first look at once.
+    pub fn new(
+        pool: &str,
+        resource: String,
+        inventory: Box<dyn Inventory>,
+        book: Arc<Book>,
+        metrics: Arc<Metrics>,
+    ) -> (Self, watch::Receiver<Arc<Snapshot>>) {
+        let first = Arc::new(inventory.probe());
+        let (sender, receiver) = watch::channel(Arc::clone(&first));
+        let prober =
+            Self { pool: pool.to_owned(), resource, inventory, sender, good: BTreeMap::new(), book, metrics };
+        prober.tell(&first);
+        (prober, receiver)
+    }
+
+    /// Runs until the process ends.
+    pub async fn run(mut self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        let before = Arc::clone(&self.sender.borrow());
+        let now = Arc::new(self.settle(&before, self.inventory.probe()));
+        if *now != *before {
+            self.tell(&now);
+            self.sender.send_replace(now);
+        }
+    }
+
+    /// The new look, with devices that failed kept unhealthy until they were good often enough.
+    fn settle(&mut self, before: &Snapshot, mut now: Snapshot) -> Snapshot {
+        for device in &mut now.devices {
+            let known = before.devices.iter().find(|known| known.name == device.name);
+            match (known.map(|known| &known.health), &device.health) {
+                (Some(Health::Unhealthy(reason)), Health::Healthy) => {
+                    let good = self.good.entry(device.name.clone()).or_default();
+                    *good += 1;
+                    if *good < GOOD_LOOKS {
+                        device.health = Health::Unhealthy(reason.clone());
+                    }
+                }
+                _ => {
+                    self.good.remove(&device.name);
+                }
+            }
+        }
+        now
+    }
+
+    fn tell(&self, snapshot: &Snapshot) {
+        let mut unhealthy = BTreeSet::new();
+        let mut allocatable = 0;
+        for device in &snapshot.devices {
+            let healthy = device.health.is_healthy();
+            // A seat beside another vendor's plugin is no device.
+            if snapshot.driver != Driver::Foreign {
+                self.metrics
+                    .device_healthy
+                    .with_label_values(&[self.pool.as_str(), &device.name])
+                    .set(if healthy { 1.0 } else { 0.0 });
+            }
+            match &device.health {
+                Health::Healthy => allocatable += device.units.len(),
+                Health::Unhealthy(reason) => {
+                    tracing::warn!(pool = self.pool, device = device.name, reason, "unhealthy");
+                    unhealthy.extend(device.units.iter().cloned());
+                }
+            }
+        }
+        self.metrics
+            .devices
+            .with_label_values(&[self.pool.as_str(), "allocatable"])
+            .set(number(allocatable));
+        self.book.lock().unhealthy.insert(self.resource.clone(), unhealthy);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::Custom;
+    use firstlight_contract::paths::library;
+
+    #[test]
+    fn a_failed_device_is_trusted_again_after_three_good_looks() {
+        let node = tempfile::tempdir().unwrap();
+        let library = node.path().join(library::CUDA);
+        std::fs::write(&library, "elf").unwrap();
+        let inventory = Box::new(Custom::new(node.path().to_owned(), 1));
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let (mut prober, snapshot) =
+            Prober::new("mine", "firstlight.dev/mine".into(), inventory, Arc::default(), metrics);
+        let healthy = || snapshot.borrow().devices[0].health.is_healthy();
+        assert!(healthy());
+        std::fs::remove_file(&library).unwrap();
+        prober.look();
+        assert!(!healthy());
+        std::fs::write(&library, "elf").unwrap();
+        let looks: Vec<bool> = (0..3)
+            .map(|_| {
+                prober.look();
+                healthy()
+            })
+            .collect();
+        assert_eq!(looks, [false, false, true]);
+        assert!(prober.book.lock().unhealthy["firstlight.dev/mine"].is_empty());
+    }
+}

@@ -1,0 +1,175 @@
+//! Follows the record files of all grants: inotify on each file, and a look at all of them every two seconds
+//! as a net under it. No descriptor is kept between reads.
+
+use crate::book::Book;
+use crate::clock;
+use crate::grants::Store;
+use crate::metrics::Metrics;
+use futures::StreamExt as _;
+use inotify::{EventStream, Inotify, WatchDescriptor, WatchMask};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often all files are looked at without an event.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often verdicts are formed without a record.
+const JUDGE: Duration = Duration::from_millis(500);
+
+/// The task that reads records and forms verdicts.
+#[derive(Debug)]
+pub struct Tailer {
+    book: Arc<Book>,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    watched: BTreeMap<String, WatchDescriptor>,
+    ids: HashMap<WatchDescriptor, String>,
+}
+
+impl Tailer {
+    /// For these grants.
+    pub fn new(book: Arc<Book>, store: Arc<Store>, metrics: Arc<Metrics>) -> Self {
+        Self { book, store, metrics, watched: BTreeMap::new(), ids: HashMap::new() }
+    }
+
+    /// Runs until the process ends.
+    pub async fn run(mut self) {
+        let mut events = Inotify::init()
+            .and_then(|inotify| inotify.into_event_stream(vec![0; 4096]))
+            .inspect_err(|error| tracing::warn!(%error, "no inotify: records are seen every 2 s only"))
+            .ok();
+        let mut look = tokio::time::interval(LOOK);
+        let mut judge = tokio::time::interval(JUDGE);
+        loop {
+            let mut ids = BTreeSet::new();
+            tokio::select! {
+                () = self.book.files.notified() => ids = self.watch(&mut events),
+                _ = look.tick() => {
+                    self.watch(&mut events);
+                    ids = self.book.lock().grants.keys().cloned().collect();
+                }
+                _ = judge.tick() => {}
+                id = next(&mut events, &self.ids) => match id {
+                    Event::Of(id) => { ids.insert(id); }
+                    Event::Nothing => {}
+                    Event::End => {
+                        tracing::warn!("inotify ended: records are seen every 2 s only");
+                        events = None;
+                    }
+                },
+            }
+            for id in ids {
+                self.read(&id).await;
+            }
+            self.book.judge(clock::now_ns(), &self.metrics);
+        }
+    }
+
+    /// Watches the files of new grants, forgets those of old ones. Returns the new ones: they are read at once,
+    /// since what was appended before the watch gives no event.
+    fn watch(&mut self, events: &mut Option<EventStream<Vec<u8>>>) -> BTreeSet<String> {
+        let Some(events) = events else { return BTreeSet::new() };
+        let wanted: BTreeSet<String> = {
+            let inner = self.book.lock();
+            inner.grants.iter().filter(|(_, entry)| entry.tail.is_some()).map(|(id, _)| id.clone()).collect()
+        };
+        let gone: Vec<String> = self.watched.keys().filter(|id| !wanted.contains(*id)).cloned().collect();
+        for id in gone {
+            if let Some(watch) = self.watched.remove(&id) {
+                self.ids.remove(&watch);
+                // The file is gone already, and its watch with it.
+                let _ = events.watches().remove(watch);
+            }
+        }
+        let mut new = BTreeSet::new();
+        for id in wanted {
+            if self.watched.contains_key(&id) {
+                continue;
+            }
+            let mask = WatchMask::MODIFY | WatchMask::DONT_FOLLOW;
+            match events.watches().add(self.store.records(&id), mask) {
+                Ok(watch) => {
+                    self.ids.insert(watch.clone(), id.clone());
+                    self.watched.insert(id.clone(), watch);
+                    new.insert(id);
+                }
+                Err(error) => tracing::debug!(grant = id, %error, "cannot watch a record file; it is looked at every 2 s"),
+            }
+        }
+        new
+    }
+
+    /// Reads what is new in one file. The lock is not held while the disk is read.
+    async fn read(&self, id: &str) {
+        let path = self.store.records(id);
+        loop {
+            let Some(mut tail) = self.book.lock().grants.get_mut(id).and_then(|entry| entry.tail.take()) else {
+                return;
+            };
+            let read = tail.read(&path);
+            let more = {
+                let mut inner = self.book.lock();
+                let Some(entry) = inner.grants.get_mut(id) else { return };
+                entry.tail = Some(tail);
+                let replay = entry.judged.is_replay();
+                match read {
+                    Ok(read) => {
+                        if read.dropped > 0 {
+                            self.metrics.bytes_dropped.inc_by(read.dropped);
+                            let owner = entry.held.owner.as_ref();
+                            tracing::warn!(
+                                grant = id,
+                                namespace = owner.map(|owner| owner.namespace.as_str()),
+                                pod = owner.map(|owner| owner.pod.as_str()),
+                                bytes = read.dropped,
+                                "a record file had grown beyond its bound and was freed unread"
+                            );
+                        }
+                        if !read.items.is_empty() {
+                            entry.container.observe(&read.items);
+                            entry.judged.records_arrived(clock::now_ns());
+                        }
+                        for duration in entry.container.take_init_durations_ns() {
+                            if !replay {
+                                self.metrics
+                                    .init_duration
+                                    .observe(Duration::from_nanos(duration).as_secs_f64());
+                            }
+                        }
+                        if !read.more {
+                            entry.judged.caught_up();
+                        }
+                        read.more
+                    }
+                    Err(error) => {
+                        tracing::debug!(grant = id, %error, "cannot read records");
+                        false
+                    }
+                }
+            };
+            if !more {
+                return;
+            }
+            // Others run between two pieces of a long file.
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+enum Event {
+    Of(String),
+    Nothing,
+    End,
+}
+
+async fn next(
+    events: &mut Option<EventStream<Vec<u8>>>,
+    ids: &HashMap<WatchDescriptor, String>,
+) -> Event {
+    let Some(stream) = events else { return std::future::pending().await };
+    match stream.next().await {
+        Some(Ok(event)) => ids.get(&event.wd).cloned().map_or(Event::Nothing, Event::Of),
+        Some(Err(_)) => Event::Nothing,
+        None => Event::End,
+    }
+}
