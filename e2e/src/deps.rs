@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use entry::hex;
 pub use entry::{Fault, verify};
 pub use recipe::Recipe;
 

@@ -7,4 +7,8 @@
 //! harness   kubectl, helm, namespaces, waiting with a reason, dumps on failure
 //! ```
 
+pub mod cluster;
+pub mod command;
 pub mod deps;
+pub mod harness;
+pub mod image;
