@@ -1,0 +1,79 @@
+//! `libcuda.so.1`, the preload object: an entry for every function of the CUDA driver and of NVML. NVML's are here,
+//! too, so that one chain of records tells of both; `libnvidia-ml.so.1` beside it leads to them.
+#![cfg_attr(panic = "abort", no_std)]
+#![expect(unsafe_code, reason = "exported entries")]
+
+use core::arch::global_asm;
+use core::ffi::c_char;
+use firstlight_shim::front::{TABLE, fill};
+
+#[cfg(panic = "abort")]
+mod bare;
+
+firstlight_shim::detour!(cold, fill, entry);
+
+/// Called by the dynamic loader (`DT_INIT`).
+///
+/// # Safety
+/// Called by the dynamic loader, once.
+unsafe extern "C" fn start(count: usize, arguments: *const *const c_char, environment: *const *const c_char) {
+    // SAFETY: what the loader passes is passed on.
+    unsafe { firstlight_shim::start::on_load(count, arguments, environment) };
+}
+
+// A name for the linker's `-init`, which nobody else sees.
+global_asm!(
+    ".globl firstlight_start",
+    ".hidden firstlight_start",
+    ".type firstlight_start, @function",
+    "firstlight_start:",
+    "jmp {start}",
+    start = sym start,
+);
+
+macro_rules! entries {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $versions:tt),)*) => {
+        $(
+            #[doc(hidden)]
+            #[unsafe(naked)]
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $symbol() {
+                core::arch::naked_asm!(
+                    "mov r11, qword ptr [rip + {table} + {slot}]",
+                    "test r11, r11",
+                    "jz 2f",
+                    "jmp r11",
+                    "2:",
+                    "mov r11d, {id}",
+                    "jmp {cold}",
+                    table = sym TABLE,
+                    slot = const 8 * $id,
+                    id = const $id,
+                    cold = sym cold,
+                )
+            }
+        )*
+    };
+}
+
+macro_rules! addresses {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $versions:tt),)*) => {
+        /// The address of an entry that a lookup may hand out; 0 for none.
+        extern "C" fn entry(id: u16) -> usize {
+            match id { $($id => address_of!($symbol, $action),)* _ => 0 }
+        }
+    };
+}
+
+macro_rules! address_of {
+    ($symbol:ident, forward) => {
+        0
+    };
+    ($symbol:ident, $action:ident) => {
+        $symbol as *const () as usize
+    };
+}
+
+firstlight_driver_api::driver_functions!(entries);
+firstlight_driver_api::nvml_functions!(entries);
+firstlight_driver_api::driver_functions!(addresses);

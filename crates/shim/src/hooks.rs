@@ -1,0 +1,163 @@
+//! Which wrapper stands for which function: from the list, by its action.
+#![expect(unsafe_code, reason = "naked entries")]
+
+use crate::{front, lookup, wrappers};
+use core::arch::naked_asm;
+
+/// Saves the registers that carry arguments, calls a function of the shim with the id (r11d), the client's return
+/// address (`[rsp]`) and the function that knows the entries, restores them and jumps where it said.
+#[macro_export]
+macro_rules! detour {
+    ($(#[$meta:meta])* $visibility:vis $name:ident, $target:path, $entry:path) => {
+        $(#[$meta])*
+        #[unsafe(naked)]
+        $visibility unsafe extern "C" fn $name() {
+            core::arch::naked_asm!(
+                "push rax", "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9", "push r10",
+                "sub rsp, 136",
+                "movups xmmword ptr [rsp], xmm0", "movups xmmword ptr [rsp + 16], xmm1",
+                "movups xmmword ptr [rsp + 32], xmm2", "movups xmmword ptr [rsp + 48], xmm3",
+                "movups xmmword ptr [rsp + 64], xmm4", "movups xmmword ptr [rsp + 80], xmm5",
+                "movups xmmword ptr [rsp + 96], xmm6", "movups xmmword ptr [rsp + 112], xmm7",
+                "mov edi, r11d",
+                "mov rsi, qword ptr [rsp + 200]",
+                "lea rdx, [rip + {entry}]",
+                "call {target}",
+                "mov r11, rax",
+                "movups xmm0, xmmword ptr [rsp]", "movups xmm1, xmmword ptr [rsp + 16]",
+                "movups xmm2, xmmword ptr [rsp + 32]", "movups xmm3, xmmword ptr [rsp + 48]",
+                "movups xmm4, xmmword ptr [rsp + 64]", "movups xmm5, xmmword ptr [rsp + 80]",
+                "movups xmm6, xmmword ptr [rsp + 96]", "movups xmm7, xmmword ptr [rsp + 112]",
+                "add rsp, 136",
+                "pop r10", "pop r9", "pop r8", "pop rcx", "pop rdx", "pop rsi", "pop rdi", "pop rax",
+                "jmp r11",
+                target = sym $target,
+                entry = sym $entry,
+            )
+        }
+    };
+}
+
+detour!(
+    /// A thread's first launch through a counting entry.
+    attach,
+    crate::thread::attach,
+    no_entry
+);
+
+/// For detours whose target asks for no entry.
+pub extern "C" fn no_entry(_: u16) -> usize {
+    0
+}
+
+/// A launch entry that counts: increments the thread's counter and jumps to the driver.
+macro_rules! counting {
+    ($id:literal, $offset:literal) => {{
+        #[unsafe(naked)]
+        unsafe extern "C" fn counting() {
+            naked_asm!(
+                "lea rax, [rip + firstlight_node@TLSDESC]",
+                "call qword ptr [rax + firstlight_node@TLSCALL]",
+                "mov rax, qword ptr fs:[rax]",
+                "test rax, rax",
+                "jz 2f",
+                concat!("inc qword ptr [rax + ", $offset, "]"),
+                "jmp qword ptr [rip + {real} + {slot}]",
+                "2:",
+                "mov r11d, {id}",
+                "jmp {attach}",
+                real = sym front::REAL,
+                slot = const 8 * $id,
+                id = const $id,
+                attach = sym attach,
+            )
+        }
+        Some(counting as *const () as usize)
+    }};
+}
+
+macro_rules! counting_of {
+    ($id:literal, launch) => {
+        counting!($id, 0)
+    };
+    ($id:literal, graph_launch) => {
+        counting!($id, 8)
+    };
+    ($id:literal, $other:ident) => {
+        None
+    };
+}
+
+macro_rules! wrapper_of {
+    ($id:literal, forward) => {
+        None
+    };
+    ($id:literal, init) => {
+        Some(wrappers::init::<$id> as *const () as usize)
+    };
+    ($id:literal, version) => {
+        Some(wrappers::version::<$id> as *const () as usize)
+    };
+    ($id:literal, lookup) => {
+        Some(lookup::lookup::<$id> as *const () as usize)
+    };
+    ($id:literal, table) => {
+        Some(wrappers::table::<$id> as *const () as usize)
+    };
+    ($id:literal, query) => {
+        Some(wrappers::query::<$id> as *const () as usize)
+    };
+    ($id:literal, nvml) => {
+        Some(wrappers::query::<$id> as *const () as usize)
+    };
+    ($id:literal, context) => {
+        Some(wrappers::context::<$id> as *const () as usize)
+    };
+    ($id:literal, memory_info) => {
+        Some(wrappers::memory_info::<$id> as *const () as usize)
+    };
+    ($id:literal, allocate) => {
+        Some(wrappers::allocate::<$id> as *const () as usize)
+    };
+    ($id:literal, load) => {
+        Some(wrappers::load::<$id> as *const () as usize)
+    };
+    ($id:literal, launch) => {
+        Some(wrappers::first_launch::<$id> as *const () as usize)
+    };
+    ($id:literal, graph_launch) => {
+        Some(wrappers::first_launch::<$id> as *const () as usize)
+    };
+    ($id:literal, cold) => {
+        Some(wrappers::cold::<$id> as *const () as usize)
+    };
+}
+
+macro_rules! driver_rows {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $versions:tt),)*) => {
+        fn driver_wrapper(id: u16) -> Option<usize> {
+            match id { $($id => wrapper_of!($id, $action),)* _ => None }
+        }
+
+        /// The counting entry of a launch function.
+        pub fn counting(id: u16) -> Option<usize> {
+            match id { $($id => counting_of!($id, $action),)* _ => None }
+        }
+    };
+}
+
+macro_rules! nvml_rows {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $versions:tt),)*) => {
+        fn nvml_wrapper(id: u16) -> Option<usize> {
+            match id { $($id => wrapper_of!($id, $action),)* _ => None }
+        }
+    };
+}
+
+firstlight_driver_api::driver_functions!(driver_rows);
+firstlight_driver_api::nvml_functions!(nvml_rows);
+
+/// What stands for a function with an action.
+pub fn wrapper(id: u16) -> Option<usize> {
+    driver_wrapper(id).or_else(|| nvml_wrapper(id))
+}

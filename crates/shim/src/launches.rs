@@ -1,0 +1,78 @@
+//! Launches, counted per thread: a shared counter would cost every launch 4–20 ns.
+#![expect(unsafe_code, reason = "a slab of counters that threads own one by one")]
+
+use crate::recorder::{Note, RECORDER};
+use crate::sys::{self, Clock};
+use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use firstlight_contract::record::Kind;
+
+/// Counters of one thread, on a cache line of its own. Only the thread that owns it writes (by a plain increment
+/// in the launch entries); anybody reads.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct Node {
+    /// Kernel launches.
+    pub kernels: AtomicU64,
+    /// Graph launches.
+    pub graphs: AtomicU64,
+}
+
+/// Threads that get counters of their own; later ones share the last, and its count may lose launches.
+const MAX_THREADS: usize = 4096;
+/// Least time between two records of the count.
+const INTERVAL_NS: u64 = 1_000_000_000;
+
+static SLAB: AtomicPtr<Node> = AtomicPtr::new(core::ptr::null_mut());
+static USED: AtomicUsize = AtomicUsize::new(0);
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+static WRITTEN_AT: AtomicU64 = AtomicU64::new(0);
+
+/// Where launches are counted when there is no memory for a slab.
+static LAST_RESORT: Node = Node { kernels: AtomicU64::new(0), graphs: AtomicU64::new(0) };
+
+/// Counters for a thread that has none.
+pub fn new_node() -> *const Node {
+    let mut slab = SLAB.load(SeqCst);
+    if slab.is_null() {
+        let Some(fresh) = sys::memory(MAX_THREADS * size_of::<Node>()) else { return &raw const LAST_RESORT };
+        slab = match SLAB.compare_exchange(slab, fresh.cast(), SeqCst, SeqCst) {
+            Ok(_) => fresh.cast(),
+            // Another thread was first; 256 KiB of untouched address space are lost once.
+            Err(winner) => winner,
+        };
+    }
+    let index = USED.fetch_add(1, SeqCst).min(MAX_THREADS - 1);
+    slab.wrapping_add(index)
+}
+
+/// Kernel and graph launches of all threads so far.
+pub fn total() -> (u64, u64) {
+    let slab = SLAB.load(SeqCst);
+    let mut sum = (LAST_RESORT.kernels.load(Relaxed), LAST_RESORT.graphs.load(Relaxed));
+    if slab.is_null() {
+        return sum;
+    }
+    for index in 0..USED.load(SeqCst).min(MAX_THREADS) {
+        // SAFETY: the slab has MAX_THREADS nodes, and it is never freed.
+        let node = unsafe { &*slab.wrapping_add(index) };
+        sum.0 = sum.0.wrapping_add(node.kernels.load(Relaxed));
+        sum.1 = sum.1.wrapping_add(node.graphs.load(Relaxed));
+    }
+    sum
+}
+
+/// Records the count if it grew and the last record is a second old.
+pub fn flush() {
+    let at = WRITTEN_AT.load(Relaxed);
+    let now = sys::now(Clock::MonotonicCoarse);
+    if now.wrapping_sub(at) < INTERVAL_NS && at != 0 {
+        return;
+    }
+    let (kernels, graphs) = total();
+    let sum = kernels.wrapping_add(graphs);
+    if sum == WRITTEN.load(Relaxed) || WRITTEN_AT.compare_exchange(at, now, SeqCst, SeqCst).is_err() {
+        return;
+    }
+    WRITTEN.store(sum, Relaxed);
+    RECORDER.write(&Note { arg0: kernels, arg1: graphs, ..Note::new(Kind::Launches, b"") });
+}

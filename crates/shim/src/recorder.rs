@@ -1,0 +1,219 @@
+//! Writes records: numbered without gaps, several in one `write(2)`, never on a descriptor that a host might take
+//! for its own, never beyond its file size limit. Whatever fails, fails in silence: CUDA goes on.
+#![expect(unsafe_code, reason = "one buffer shared between threads under a try-lock")]
+
+use crate::sys::{self, Clock};
+use core::cell::UnsafeCell;
+use core::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+};
+use firstlight_contract::record::{Caller, Kind, MAX_ENCODED, NO_FUNCTION, Record};
+
+/// Longest path that is kept, with its NUL.
+const MAX_PATH: usize = 256;
+/// Bytes of records that may wait for the next record that is written.
+const MAX_PENDING: usize = 8192;
+/// How often the lock is tried: some 100 microseconds, a few times as long as a record takes to write.
+const SPINS: u32 = 4096;
+/// Lowest descriptor that is written to: 0–2 are the host's, open or not.
+const LEAST_DESCRIPTOR: usize = 3;
+
+/// What a record says, beyond what the recorder adds itself (time, process, number).
+#[derive(Clone, Copy, Debug)]
+pub struct Note<'a> {
+    /// Kind.
+    pub kind: Kind,
+    /// Function id, or [`NO_FUNCTION`].
+    pub function: u16,
+    /// Who called.
+    pub caller: Caller,
+    /// Result.
+    pub result: i32,
+    /// First argument.
+    pub arg0: u64,
+    /// Second argument.
+    pub arg1: u64,
+    /// Text.
+    pub text: &'a [u8],
+}
+
+impl<'a> Note<'a> {
+    /// A note about no function.
+    pub const fn new(kind: Kind, text: &'a [u8]) -> Self {
+        Self { kind, function: NO_FUNCTION, caller: Caller::Unknown, result: 0, arg0: 0, arg1: 0, text }
+    }
+}
+
+/// The recorder of this process.
+pub struct Recorder {
+    active: AtomicBool,
+    path: UnsafeCell<[u8; MAX_PATH]>,
+    path_length: AtomicUsize,
+    pid: AtomicU32,
+    process: AtomicU64,
+    sequence: AtomicU32,
+    locked: AtomicBool,
+    pending: UnsafeCell<[u8; MAX_PENDING]>,
+    pending_length: AtomicUsize,
+}
+
+// SAFETY: `path` is written once, before `active` is set; `pending` only while `locked` is held.
+unsafe impl Sync for Recorder {}
+
+/// The one recorder.
+pub static RECORDER: Recorder = Recorder {
+    active: AtomicBool::new(false),
+    path: UnsafeCell::new([0; MAX_PATH]),
+    path_length: AtomicUsize::new(0),
+    pid: AtomicU32::new(0),
+    process: AtomicU64::new(0),
+    sequence: AtomicU32::new(0),
+    locked: AtomicBool::new(false),
+    pending: UnsafeCell::new([0; MAX_PENDING]),
+    pending_length: AtomicUsize::new(0),
+};
+
+impl Recorder {
+    /// Starts to record into the file at `path` (NUL-terminated). Called once, while the process has one thread.
+    pub fn begin(&self, path: &[u8]) {
+        if self.active.load(SeqCst) || path.len() > MAX_PATH {
+            return;
+        }
+        // SAFETY: nobody reads the path before `active` is set below.
+        let kept = unsafe { &mut *self.path.get() };
+        for (to, from) in kept.iter_mut().zip(path) {
+            *to = *from;
+        }
+        self.path_length.store(path.len(), SeqCst);
+        self.pid.store(sys::pid(), SeqCst);
+        self.process.store(sys::now(Clock::Boottime), SeqCst);
+        self.active.store(true, SeqCst);
+    }
+
+    /// Whether anything is recorded.
+    pub fn is_active(&self) -> bool {
+        self.active.load(Relaxed)
+    }
+
+    /// Writes a record now, and before it what waited.
+    pub fn write(&self, note: &Note<'_>) {
+        self.take(note, true);
+    }
+
+    /// Keeps a record until the next one is written. Only for what is of no use alone: a process may be killed
+    /// in between.
+    pub fn defer(&self, note: &Note<'_>) {
+        self.take(note, false);
+    }
+
+    fn take(&self, note: &Note<'_>, now: bool) {
+        if !self.is_active() {
+            return;
+        }
+        self.follow_fork();
+        let mut encoded = [0; MAX_ENCODED];
+        if !self.lock() {
+            // Held for long: its thread may be gone. The numbers tell the order.
+            self.append(self.number(note).encode(note.text, &mut encoded));
+            return;
+        }
+        let bytes = self.number(note).encode(note.text, &mut encoded);
+        // SAFETY: the lock is held.
+        let pending = unsafe { &mut *self.pending.get() };
+        let mut used = self.pending_length.load(Relaxed);
+        if used + bytes.len() > MAX_PENDING {
+            self.append(pending.get(..used).unwrap_or(&[]));
+            used = 0;
+        }
+        for (to, from) in pending.iter_mut().skip(used).zip(bytes) {
+            *to = *from;
+        }
+        used += bytes.len();
+        if now {
+            self.append(pending.get(..used).unwrap_or(&[]));
+            used = 0;
+        }
+        self.pending_length.store(used, Relaxed);
+        self.locked.store(false, SeqCst);
+    }
+
+    /// Waits a moment for the lock, and no longer: the thread that holds it may have been killed by a signal
+    /// handler's longjmp, or this may be a handler on that very thread.
+    fn lock(&self) -> bool {
+        (0..SPINS).any(|_| {
+            core::hint::spin_loop();
+            !self.locked.load(Relaxed) && !self.locked.swap(true, SeqCst)
+        })
+    }
+
+    /// A forked child begins a chain of its own; what waited belongs to its parent.
+    fn follow_fork(&self) {
+        let pid = sys::pid();
+        let parent = self.pid.load(Relaxed);
+        if pid == parent || self.pid.compare_exchange(parent, pid, SeqCst, SeqCst).is_err() {
+            return;
+        }
+        self.process.store(sys::now(Clock::Boottime), SeqCst);
+        self.sequence.store(0, SeqCst);
+        self.pending_length.store(0, SeqCst);
+        self.locked.store(false, SeqCst);
+        let note = Note { arg0: u64::from(parent), ..Note::new(Kind::Forked, b"") };
+        let mut encoded = [0; MAX_ENCODED];
+        self.append(self.number(&note).encode(b"", &mut encoded));
+    }
+
+    fn number(&self, note: &Note<'_>) -> Record {
+        Record {
+            kind: note.kind,
+            time_ns: sys::now(Clock::Realtime),
+            pid: self.pid.load(Relaxed),
+            tid: sys::tid(),
+            process: self.process.load(Relaxed),
+            sequence: self.sequence.fetch_add(1, SeqCst),
+            function: note.function,
+            caller: note.caller,
+            result: note.result,
+            arg0: note.arg0,
+            arg1: note.arg1,
+        }
+    }
+
+    fn append(&self, bytes: &[u8]) {
+        // SAFETY: the path is not written any more once the recorder is active.
+        let path = unsafe { &*self.path.get() };
+        let Some(path) = path.get(..self.path_length.load(Relaxed)) else { return };
+        if let Some(descriptor) = open(path) {
+            if fits_the_limit(descriptor, bytes.len()) {
+                let _ = sys::write(descriptor, bytes);
+            }
+            sys::close(descriptor);
+        }
+    }
+}
+
+impl core::fmt::Debug for Recorder {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        out.write_str("Recorder")
+    }
+}
+
+/// Whether a file can be appended to.
+pub fn is_writable(path: &[u8]) -> Result<(), i32> {
+    sys::open(path, sys::flags::APPEND).map(sys::close)
+}
+
+fn open(path: &[u8]) -> Option<usize> {
+    let descriptor = sys::open(path, sys::flags::APPEND).ok()?;
+    if descriptor >= LEAST_DESCRIPTOR {
+        return Some(descriptor);
+    }
+    let higher = sys::duplicate(descriptor, LEAST_DESCRIPTOR).ok();
+    sys::close(descriptor);
+    higher
+}
+
+fn fits_the_limit(descriptor: usize, bytes: usize) -> bool {
+    let limit = sys::file_size_limit();
+    limit == u64::MAX
+        || sys::status(descriptor).is_ok_and(|status| status.size.saturating_add(bytes as u64) <= limit)
+}

@@ -1,0 +1,331 @@
+//! The list of driver functions in a form without pointers: a table of pointers would cost a relocation each at
+//! every process start.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "only in what the compiler evaluates: an index or a length beyond bounds does not compile"
+)]
+
+use firstlight_driver_api::Action;
+
+/// One more than the highest function id.
+pub const SIZE: usize = 1160;
+/// Rows of the two lists together.
+const COUNT: usize = IDS.len();
+
+macro_rules! action {
+    (forward) => {
+        Action::Forward
+    };
+    (init) => {
+        Action::Init
+    };
+    (version) => {
+        Action::Version
+    };
+    (lookup) => {
+        Action::Lookup
+    };
+    (table) => {
+        Action::Table
+    };
+    (query) => {
+        Action::Query
+    };
+    (context) => {
+        Action::Context
+    };
+    (memory_info) => {
+        Action::MemoryInfo
+    };
+    (allocate) => {
+        Action::Allocate
+    };
+    (load) => {
+        Action::Load
+    };
+    (launch) => {
+        Action::Launch
+    };
+    (graph_launch) => {
+        Action::GraphLaunch
+    };
+    (cold) => {
+        Action::Cold
+    };
+    (nvml) => {
+        Action::Nvml
+    };
+}
+
+macro_rules! first {
+    () => {
+        0
+    };
+    ($first:literal $(, $rest:literal)*) => {
+        $first
+    };
+}
+
+macro_rules! driver_rows {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, [$($version:literal),*]),)*) => {
+        const DRIVER_IDS: &[u16] = &[$($id),*];
+        const DRIVER_NAMES: &str = concat!($(stringify!($symbol), "\0"),*);
+        const DRIVER_BASES: &[u8] = &[$(stringify!($name).len() as u8),*];
+        const DRIVER_VERSIONS: &[u32] = &[$(first!($($version),*)),*];
+        const DRIVER_THREADS: &[bool] = &[$($thread),*];
+        const DRIVER_ACTIONS: &[Action] = &[$(action!($action)),*];
+    };
+}
+
+macro_rules! nvml_rows {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, []),)*) => {
+        const NVML_IDS: &[u16] = &[$($id),*];
+        const NVML_NAMES: &str = concat!($(stringify!($symbol), "\0"),*);
+        const NVML_ACTIONS: &[Action] = &[$(action!($action)),*];
+    };
+}
+
+firstlight_driver_api::driver_functions!(driver_rows);
+firstlight_driver_api::nvml_functions!(nvml_rows);
+
+const IDS: [u16; DRIVER_IDS.len() + NVML_IDS.len()] = {
+    let mut ids = [0; DRIVER_IDS.len() + NVML_IDS.len()];
+    let mut row = 0;
+    while row < ids.len() {
+        ids[row] = if row < DRIVER_IDS.len() { DRIVER_IDS[row] } else { NVML_IDS[row - DRIVER_IDS.len()] };
+        assert!((ids[row] as usize) < SIZE, "SIZE is one more than the highest id");
+        row += 1;
+    }
+    ids
+};
+
+const LENGTH: usize = DRIVER_NAMES.len() + NVML_NAMES.len();
+
+/// All symbols, each ended by a NUL, in the order of the lists.
+static NAMES: [u8; LENGTH] = NAMES_CONST;
+
+/// Where the symbol of an id begins and ends (after its NUL) in [`NAMES`].
+static PLACES: [(u32, u32); SIZE] = {
+    let mut places = [(0, 0); SIZE];
+    let (mut row, mut at, mut begin) = (0, 0, 0);
+    while at < LENGTH {
+        if NAMES_CONST[at] == 0 {
+            places[IDS[row] as usize] = (begin as u32, at as u32 + 1);
+            begin = at + 1;
+            row += 1;
+        }
+        at += 1;
+    }
+    assert!(row == COUNT, "a name for each row");
+    places
+};
+
+#[expect(clippy::large_const_arrays, reason = "read by the compiler only")]
+const NAMES_CONST: [u8; LENGTH] = {
+    let mut bytes = [0; LENGTH];
+    let mut at = 0;
+    while at < LENGTH {
+        bytes[at] = if at < DRIVER_NAMES.len() {
+            DRIVER_NAMES.as_bytes()[at]
+        } else {
+            NVML_NAMES.as_bytes()[at - DRIVER_NAMES.len()]
+        };
+        at += 1;
+    }
+    bytes
+};
+
+static ACTIONS: [Action; SIZE] = {
+    let mut actions = [Action::Forward; SIZE];
+    let mut row = 0;
+    while row < COUNT {
+        actions[IDS[row] as usize] =
+            if row < DRIVER_IDS.len() { DRIVER_ACTIONS[row] } else { NVML_ACTIONS[row - DRIVER_IDS.len()] };
+        row += 1;
+    }
+    actions
+};
+
+/// The first id of NVML's list; driver functions that are appended later stand behind it and are no NVML's.
+static IS_NVML: [bool; SIZE] = {
+    let mut flags = [false; SIZE];
+    let mut row = 0;
+    while row < NVML_IDS.len() {
+        flags[NVML_IDS[row] as usize] = true;
+        row += 1;
+    }
+    flags
+};
+
+/// The symbol of an id, with its NUL; empty for no id.
+pub fn symbol(id: u16) -> &'static [u8] {
+    let (begin, end) = PLACES.get(usize::from(id)).copied().unwrap_or((0, 0));
+    NAMES.get(begin as usize..end as usize).unwrap_or(&[])
+}
+
+/// What the shim does with a function.
+pub fn action(id: u16) -> Action {
+    ACTIONS.get(usize::from(id)).copied().unwrap_or(Action::Forward)
+}
+
+/// Whether the function is NVML's.
+pub fn is_nvml(id: u16) -> bool {
+    IS_NVML.get(usize::from(id)).copied().unwrap_or(false)
+}
+
+/// What a row has to match to be what a lookup asks for.
+#[derive(Clone, Copy)]
+struct Key {
+    id: u16,
+    base: u32,
+    length: u8,
+    version: u32,
+    per_thread: bool,
+}
+
+static KEYS: [Key; DRIVER_IDS.len()] = {
+    let mut keys = [Key { id: 0, base: 0, length: 0, version: 0, per_thread: false }; DRIVER_IDS.len()];
+    let (mut row, mut begin, mut at) = (0, 0, 0);
+    while at < DRIVER_NAMES.len() {
+        if DRIVER_NAMES.as_bytes()[at] == 0 {
+            let length = DRIVER_BASES[row];
+            keys[row] = Key {
+                id: DRIVER_IDS[row],
+                base: hash_of(DRIVER_NAMES.as_bytes(), begin, length as usize),
+                length,
+                version: DRIVER_VERSIONS[row],
+                per_thread: DRIVER_THREADS[row],
+            };
+            begin = at + 1;
+            row += 1;
+        }
+        at += 1;
+    }
+    keys
+};
+
+/// The newest CUDA version that the list knows.
+pub const NEWEST: u32 = {
+    let (mut row, mut newest) = (0, 0);
+    while row < DRIVER_VERSIONS.len() {
+        if DRIVER_VERSIONS[row] > newest {
+            newest = DRIVER_VERSIONS[row];
+        }
+        row += 1;
+    }
+    newest
+};
+
+/// How many rows have an action other than forwarding.
+const HOOKED: usize = {
+    let (mut row, mut count) = (0, 0);
+    while row < DRIVER_IDS.len() {
+        count += !matches!(DRIVER_ACTIONS[row], Action::Forward) as usize;
+        row += 1;
+    }
+    count
+};
+
+/// Positions in [`KEYS`] of the rows with an action: few enough to be searched at each of 400 lookups.
+static HOOKED_ROWS: [u16; HOOKED] = {
+    let mut rows = [0; HOOKED];
+    let (mut row, mut count) = (0, 0);
+    while row < DRIVER_IDS.len() {
+        if !matches!(DRIVER_ACTIONS[row], Action::Forward) {
+            rows[count] = row as u16;
+            count += 1;
+        }
+        row += 1;
+    }
+    rows
+};
+
+/// FNV-1a over part of a text.
+const fn hash_of(text: &[u8], begin: usize, length: usize) -> u32 {
+    let mut hash = 0x811C_9DC5_u32;
+    let mut at = begin;
+    while at < begin + length {
+        hash = (hash ^ text[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    hash
+}
+
+fn hash(name: &[u8]) -> u32 {
+    name.iter().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Whether any function of this base name has an action: one comparison for each such function.
+fn is_hooked(hash: u32, name: &[u8]) -> bool {
+    HOOKED_ROWS.iter().filter_map(|row| KEYS.get(usize::from(*row))).any(|key| key.matches(hash, name))
+}
+
+impl Key {
+    fn matches(&self, hash: u32, name: &[u8]) -> bool {
+        self.base == hash && usize::from(self.length) == name.len() && symbol(self.id).starts_with(name)
+    }
+}
+
+/// The function with an action that a lookup of this name at this version means, if there is one.
+pub fn hooked(name: &[u8], version: u32, per_thread: bool) -> Option<u16> {
+    let hash = hash(name);
+    if !is_hooked(hash, name) {
+        return None;
+    }
+    resolve_hashed(hash, name, version, per_thread).filter(|id| action(*id) != Action::Forward)
+}
+
+/// The function that a lookup of this name at this version means (`firstlight_driver_api::resolve`, without pointers).
+pub fn resolve(name: &[u8], version: u32, per_thread: bool) -> Option<u16> {
+    if name == b"cuGraphInstantiate" && version >= 12000 {
+        return resolve(b"cuGraphInstantiateWithFlags", version, per_thread);
+    }
+    resolve_hashed(hash(name), name, version, per_thread)
+}
+
+fn resolve_hashed(hash: u32, name: &[u8], version: u32, per_thread: bool) -> Option<u16> {
+    let newest = |thread: bool| {
+        let known = KEYS.iter().filter(|key| {
+            key.version != 0 && key.version <= version && key.per_thread == thread && key.matches(hash, name)
+        });
+        known.max_by_key(|key| key.version).map(|key| key.id)
+    };
+    if per_thread { newest(true).or_else(|| newest(false)) } else { newest(false) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firstlight_driver_api::{FUNCTIONS, by_id};
+
+    #[test]
+    fn the_table_without_pointers_says_what_the_list_says() {
+        for function in FUNCTIONS.iter().flat_map(|list| list.iter()) {
+            let name = symbol(function.id).strip_suffix(b"\0").unwrap();
+            assert_eq!(name, function.symbol.as_bytes());
+            assert_eq!(action(function.id), function.action, "{}", function.symbol);
+            assert_eq!(is_nvml(function.id), function.symbol.starts_with("nvml"));
+        }
+    }
+
+    #[test]
+    fn names_resolve_as_in_the_list() {
+        for function in FUNCTIONS.iter().flat_map(|list| list.iter()) {
+            for version in [0, 2000, 3020, 7000, 10010, 11040, 12000, 12080, 13010, 99999] {
+                for per_thread in [false, true] {
+                    let wanted = firstlight_driver_api::resolve(function.name, version, per_thread);
+                    let found = resolve(function.name.as_bytes(), version, per_thread).and_then(by_id);
+                    assert_eq!(found, wanted, "{}@{version}", function.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_is_as_large_as_the_ids_need() {
+        let highest = FUNCTIONS.iter().flat_map(|list| list.iter()).map(|function| function.id).max();
+        assert_eq!(highest.map(|id| usize::from(id) + 1), Some(SIZE));
+    }
+}
