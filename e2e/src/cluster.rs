@@ -116,8 +116,9 @@ impl Cluster {
         let recorded = fs::read_to_string(self.pid_file(component)).ok()?;
         let pid = recorded.trim().parse().ok()?;
         let name = fs::read_to_string(self.node.path(format!("/proc/{pid}/comm"))).ok()?;
-        // The kernel keeps 15 bytes of a name. The other two are what starts the daemon, for a moment.
-        let ours = component.name().starts_with(name.trim()) || matches!(name.trim(), "sh" | "setsid");
+        // The kernel keeps 15 bytes of a name. The others are what starts the daemon, for a moment.
+        let ours =
+            component.name().starts_with(name.trim()) || matches!(name.trim(), "sh" | "setsid" | "python3");
         ours.then_some(pid)
     }
 
@@ -130,11 +131,16 @@ impl Cluster {
         let words = component.command(&self.state)?;
         let pid = self.node.spawn(&words, &log)?;
         fs::write(self.pid_file(component), pid.to_string())?;
-        wait_for(&format!("{} to serve", component.name()), Duration::from_secs(60), || {
+        wait_for(&format!("{} to serve", component.name()), Duration::from_mins(1), || {
             if !self.runs(component) {
                 let said = fs::read_to_string(&log).unwrap_or_default();
                 let end: Vec<_> = said.lines().rev().take(15).collect();
-                bail!("{} ended; {} says:\n{}", component.name(), log.display(), end.into_iter().rev().collect::<Vec<_>>().join("\n"));
+                bail!(
+                    "{} ended; {} says:\n{}",
+                    component.name(),
+                    log.display(),
+                    end.into_iter().rev().collect::<Vec<_>>().join("\n")
+                );
             }
             component.serves(&self.state, &self.node)
         })
@@ -145,7 +151,11 @@ impl Cluster {
         let Some(pid) = self.pid(component) else { return Ok(()) };
         self.node.run(["kill", &format!("-{signal}"), &pid.to_string()])?;
         wait_for(&format!("{} to end", component.name()), Duration::from_secs(30), || {
-            Ok(if self.runs(component) { Progress::waiting(format!("process {pid} is there")) } else { Progress::Done(()) })
+            Ok(if self.runs(component) {
+                Progress::waiting(format!("process {pid} is there"))
+            } else {
+                Progress::Done(())
+            })
         })
     }
 
@@ -161,13 +171,20 @@ impl Cluster {
     pub fn import(&self, archive: &Path) -> Result<bool> {
         let ctr = product("containerd")?.join("bin/ctr");
         if let Some((name, digest)) = crate::image::name_and_digest(archive) {
-            let known = self.node.run([ctr.as_os_str(), "-n".as_ref(), "k8s.io".as_ref(), "images".as_ref(), "ls".as_ref()])?;
+            let known = self.node.run([
+                ctr.as_os_str(),
+                "-n".as_ref(),
+                "k8s.io".as_ref(),
+                "images".as_ref(),
+                "ls".as_ref(),
+            ])?;
             if known.lines().any(|line| line.starts_with(&format!("{name} ")) && line.contains(&digest)) {
                 return Ok(false);
             }
         }
         // Absolute: the node's working folder is another.
-        let archive = fs::canonicalize(archive).with_context(|| format!("no image at {}", archive.display()))?;
+        let archive =
+            fs::canonicalize(archive).with_context(|| format!("no image at {}", archive.display()))?;
         let words = ["-n", "k8s.io", "images", "import", "--local"].map(AsRef::as_ref);
         let words = std::iter::once(ctr.as_os_str()).chain(words).chain([archive.as_os_str()]);
         self.node.run(words).with_context(|| format!("cannot import {}", archive.display()))?;
@@ -185,7 +202,15 @@ impl Cluster {
         self.import(&archive)?;
         // Unpinned, the kubelet's garbage collection could take it, and no registry has it.
         self.node
-            .run([ctr, "-n", "k8s.io", "images", "label", config::SANDBOX_IMAGE, "io.cri-containerd.pinned=pinned"])
+            .run([
+                ctr,
+                "-n",
+                "k8s.io",
+                "images",
+                "label",
+                config::SANDBOX_IMAGE,
+                "io.cri-containerd.pinned=pinned",
+            ])
             .map(drop)
     }
 

@@ -9,7 +9,10 @@ use anyhow::{Context, Result, bail};
 ///
 /// # Errors
 /// When it cannot be started or exits with another code than 0; the message holds the command and its output.
-pub fn run<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = S>) -> Result<String> {
+pub fn run<S: AsRef<OsStr>>(
+    program: impl AsRef<OsStr>,
+    arguments: impl IntoIterator<Item = S>,
+) -> Result<String> {
     let mut command = Command::new(program);
     command.args(arguments);
     checked(&mut command)
@@ -21,7 +24,13 @@ pub fn checked(command: &mut Command) -> Result<String> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let wrote = String::from_utf8_lossy(&output.stdout);
-        bail!("{} ended with {}: {}{}", line(command), output.status, said.trim(), if said.trim().is_empty() { wrote } else { "".into() });
+        bail!(
+            "{} ended with {}: {}{}",
+            line(command),
+            output.status,
+            said.trim(),
+            if said.trim().is_empty() { wrote } else { "".into() }
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

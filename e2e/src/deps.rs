@@ -38,7 +38,8 @@ pub fn cache_dir() -> Result<PathBuf> {
 /// When it is not in the cache: the message says to run `make deps`.
 pub fn product(name: &str) -> Result<PathBuf> {
     let link = cache_dir()?.join("current").join(name);
-    fs::canonicalize(&link).with_context(|| format!("{name} is not built ({}): run `make deps`", link.display()))
+    fs::canonicalize(&link)
+        .with_context(|| format!("{name} is not built ({}): run `make deps`", link.display()))
 }
 
 /// What happened to one product.
@@ -94,7 +95,10 @@ impl Deps {
     /// Compares every entry with its manifest and builds nothing.
     pub fn faults(&self) -> Result<Vec<(String, Fault)>> {
         let recipes = self.recipes()?;
-        Ok(recipes.iter().filter_map(|r| verify(&self.entry(r)).err().map(|fault| (r.name.clone(), fault))).collect())
+        Ok(recipes
+            .iter()
+            .filter_map(|r| verify(&self.entry(r)).err().map(|fault| (r.name.clone(), fault)))
+            .collect())
     }
 
     fn build_one(&self, recipe: &Recipe, step: &str, started: Instant) -> Result<Outcome> {
@@ -146,7 +150,8 @@ impl Deps {
             let folder = fs::canonicalize(self.cache.join("current").join(need))?;
             command.env(format!("NEED_{}", need.replace(['-', '.'], "_")), folder);
         }
-        let mut child = command.spawn().with_context(|| format!("cannot start {}", recipe.folder.display()))?;
+        let mut child =
+            command.spawn().with_context(|| format!("cannot start {}", recipe.folder.display()))?;
         let mut told = Instant::now();
         let status = loop {
             if let Some(status) = child.try_wait()? {
@@ -174,7 +179,8 @@ impl Deps {
         let fresh = self.cache.join("current").join(format!(".{}", recipe.name));
         entry::remove(&fresh)?;
         std::os::unix::fs::symlink(entry, &fresh)?;
-        fs::rename(&fresh, &link).with_context(|| format!("cannot point {} at {}", link.display(), entry.display()))
+        fs::rename(&fresh, &link)
+            .with_context(|| format!("cannot point {} at {}", link.display(), entry.display()))
     }
 }
 

@@ -14,5 +14,12 @@ pub fn random_name() -> String {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         bytes = now.as_nanos().to_le_bytes().first_chunk::<8>().copied().unwrap_or_default();
     }
-    bytes.iter().map(|byte| char::from(b"abcdefghijklmnopqrstuvwxyz012345".get(usize::from(byte % 32)).copied().unwrap_or(b'x'))).collect()
+    bytes
+        .iter()
+        .map(|byte| {
+            char::from(
+                b"abcdefghijklmnopqrstuvwxyz012345".get(usize::from(byte % 32)).copied().unwrap_or(b'x'),
+            )
+        })
+        .collect()
 }

@@ -103,7 +103,7 @@ impl Image {
         let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [manifest]});
         bytes(&mut archive, "index.json", &serde_json::to_vec(&index)?)?;
         bytes(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        archive.into_inner()?.into_inner().map_err(|error| error.into_error())?.sync_data()?;
+        archive.into_inner()?.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_data()?;
         fs::rename(&fresh, path).with_context(|| format!("cannot move {} into place", path.display()))?;
         Ok(digest)
     }
@@ -132,7 +132,11 @@ pub fn name_and_digest(archive: &Path) -> Option<(String, String)> {
 }
 
 /// Writes a JSON blob; returns its descriptor.
-fn blob<W: Write>(archive: &mut tar::Builder<W>, kind: &str, content: &serde_json::Value) -> Result<serde_json::Value> {
+fn blob<W: Write>(
+    archive: &mut tar::Builder<W>,
+    kind: &str,
+    content: &serde_json::Value,
+) -> Result<serde_json::Value> {
     let content = serde_json::to_vec(content)?;
     let digest = hex(&Sha256::digest(&content));
     bytes(archive, &format!("blobs/sha256/{digest}"), &content)?;

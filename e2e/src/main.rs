@@ -84,7 +84,11 @@ fn images(build: &Path, foreign_only: bool) -> Result<()> {
     for (file, image) in images {
         let started = Instant::now();
         let wrote = image.write_if_changed(&folder, file)?;
-        let what = if wrote { format!("written in {:.1} s", started.elapsed().as_secs_f32()) } else { "unchanged".to_owned() };
+        let what = if wrote {
+            format!("written in {:.1} s", started.elapsed().as_secs_f32())
+        } else {
+            "unchanged".to_owned()
+        };
         println!("image {}: {what}", image.name());
     }
     Ok(())
@@ -95,13 +99,21 @@ fn import(build: &Path, archives: &[&str]) -> Result<()> {
     let mut files: Vec<PathBuf> = archives.iter().map(PathBuf::from).collect();
     if files.is_empty() {
         let folder = build.join("images");
-        let found = fs::read_dir(&folder).with_context(|| format!("no images in {}: run `make images`", folder.display()))?;
-        files = found.filter_map(|item| Some(item.ok()?.path())).filter(|path| path.extension().is_some_and(|e| e == "tar")).collect();
+        let found = fs::read_dir(&folder)
+            .with_context(|| format!("no images in {}: run `make images`", folder.display()))?;
+        files = found
+            .filter_map(|item| Some(item.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|e| e == "tar"))
+            .collect();
         files.sort();
     }
     for file in files {
         let started = Instant::now();
-        let did = if cluster.import(&file)? { format!("imported in {:.1} s", started.elapsed().as_secs_f32()) } else { "there".to_owned() };
+        let did = if cluster.import(&file)? {
+            format!("imported in {:.1} s", started.elapsed().as_secs_f32())
+        } else {
+            "there".to_owned()
+        };
         println!("image {}: {did}", file.display());
     }
     Ok(())
@@ -112,7 +124,9 @@ fn status() -> Result<()> {
     for component in Component::ALL {
         match cluster.pid(component) {
             Some(pid) => println!("{:<24} process {pid} of the node", component.name()),
-            None => println!("{:<24} does not run; log: {}", component.name(), cluster.log(component).display()),
+            None => {
+                println!("{:<24} does not run; log: {}", component.name(), cluster.log(component).display());
+            }
         }
     }
     println!("kubeconfig               {}", cluster.kubeconfig().display());

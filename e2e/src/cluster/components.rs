@@ -28,13 +28,15 @@ pub enum Component {
     Kubelet,
     /// Makes service addresses work.
     Proxy,
+    /// Tells Prometheus which pods to scrape.
+    Discovery,
     /// Scrapes pods whose port is named `metrics`.
     Prometheus,
 }
 
 impl Component {
     /// All of them, in the order in which they are started.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Etcd,
         Self::Containerd,
         Self::ApiServer,
@@ -42,6 +44,7 @@ impl Component {
         Self::Scheduler,
         Self::Kubelet,
         Self::Proxy,
+        Self::Discovery,
         Self::Prometheus,
     ];
 
@@ -55,6 +58,7 @@ impl Component {
             Self::Containerd => "containerd",
             Self::Kubelet => "kubelet",
             Self::Proxy => "kube-proxy",
+            Self::Discovery => "discovery",
             Self::Prometheus => "prometheus",
         }
     }
@@ -66,6 +70,7 @@ impl Component {
             Self::Etcd => product("etcd")?.join("bin/etcd"),
             Self::Containerd => product("containerd")?.join("bin/containerd"),
             Self::Prometheus => "/usr/bin/prometheus".into(),
+            Self::Discovery => "python3".into(),
             Self::ApiServer | Self::ControllerManager | Self::Scheduler | Self::Kubelet | Self::Proxy => {
                 product("kubernetes")?.join("bin").join(self.name())
             }
@@ -105,6 +110,14 @@ impl Component {
                 "--conntrack-max-per-core=0".into(),
                 "--oom-score-adj=0".into(),
             ],
+            Self::Discovery => vec![
+                at("config/discovery.py"),
+                format!("{NODE_IP}:6443"),
+                at("pki/ca.crt"),
+                at("pki/admin.crt"),
+                at("pki/admin.key"),
+                at("config/targets/pods.json"),
+            ],
             Self::Prometheus => vec![
                 format!("--config.file={}", at("config/prometheus.yml")),
                 format!("--storage.tsdb.path={}", at("prometheus")),
@@ -129,7 +142,11 @@ impl Component {
                 node.command([ctr.as_os_str(), "version".as_ref()])
             }
             Self::Kubelet => node.command(["test", "-S", "/var/lib/kubelet/device-plugins/kubelet.sock"]),
-            Self::Etcd | Self::ControllerManager | Self::Scheduler | Self::Proxy | Self::Prometheus => {
+            Self::Prometheus => node.command(["curl", "-sf", &format!("{}/-/ready", super::PROMETHEUS)]),
+            Self::Discovery => {
+                node.command(["test", "-s", &state.join("config/targets/pods.json").to_string_lossy()])
+            }
+            Self::Etcd | Self::ControllerManager | Self::Scheduler | Self::Proxy => {
                 return Ok(Progress::Done(()));
             }
         };

@@ -33,7 +33,9 @@ pub(super) fn write(state: &Path) -> Result<()> {
     put("kubelet.json", serde_json::to_string_pretty(&kubelet(state))?)?;
     put("cni/10-firstlight.conflist", serde_json::to_string_pretty(&cni())?)?;
     put("resolv.conf", "options timeout:1 attempts:1\n".to_owned())?;
-    put("prometheus.yml", super::prometheus::config(&state.join("kubeconfig/admin")))
+    fs::create_dir_all(state.join("config/targets"))?;
+    put("discovery.py", super::prometheus::DISCOVERY.to_owned())?;
+    put("prometheus.yml", super::prometheus::config(&state.join("config/targets/pods.json")))
 }
 
 fn kubeconfig(state: &Path, name: &str) -> serde_json::Value {
@@ -94,7 +96,7 @@ fn containerd(state: &Path) -> Result<String> {
     let cni = product("cni")?.join("bin");
     let runc = product("runc")?.join("bin/runc");
     Ok(format!(
-        r#"version = 3
+        r"version = 3
 root = '{root}'
 state = '/run/containerd'
 disabled_plugins = ['io.containerd.nri.v1.nri', 'io.containerd.internal.v1.opt']
@@ -123,7 +125,7 @@ disabled_plugins = ['io.containerd.nri.v1.nri', 'io.containerd.internal.v1.opt']
 
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = '{SANDBOX_IMAGE}'
-"#,
+",
         root = root.display(),
         cni = cni.display(),
         config = state.join("config").display(),

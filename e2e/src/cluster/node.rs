@@ -1,6 +1,7 @@
 //! The node's namespaces: made, entered, removed.
 
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,8 @@ impl Node {
     /// The node that `state` speaks of, if it is alive.
     pub(super) fn find(state: &Path) -> Result<Option<Self>> {
         let Ok(recorded) = fs::read_to_string(state.join("init")) else { return Ok(None) };
-        let (pid, start) = recorded.trim().split_once(' ').context("the file `init` of the state folder is damaged")?;
+        let (pid, start) =
+            recorded.trim().split_once(' ').context("the file `init` of the state folder is damaged")?;
         let init = pid.parse()?;
         // Process ids come back: the start time tells ours from another's.
         Ok((started(init).as_deref() == Some(start)).then_some(Self { init }))
@@ -64,12 +66,13 @@ impl Node {
             }
         }
         let pause = product("pause")?.join("bin/pause");
-        let mut script = "set -e; mount --make-rshared /; mount -t tmpfs tmpfs /run; mkdir -p /run/lock".to_owned();
+        let mut script =
+            "set -e; mount --make-rshared /; mount -t tmpfs tmpfs /run; mkdir -p /run/lock".to_owned();
         for (path, folder) in MOUNTS {
             let source = state.join(folder);
-            script.push_str(&format!("; mount --bind {} {path}; mount --make-shared {path}", source.display()));
+            write!(script, "; mount --bind {} {path}; mount --make-shared {path}", source.display())?;
         }
-        script.push_str(&format!("; exec {}", pause.display()));
+        write!(script, "; exec {}", pause.display())?;
         let log = fs::File::create(state.join("init.log"))?;
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/var/run/netns/{NAME}"));
@@ -80,13 +83,18 @@ impl Node {
             if let Some(status) = outer.try_wait()? {
                 bail!("it ended with {status}: {}", fs::read_to_string(state.join("init.log"))?);
             }
-            let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", outer.id())).unwrap_or_default();
+            let children =
+                fs::read_to_string(format!("/proc/{0}/task/{0}/children", outer.id())).unwrap_or_default();
             let Some(pid) = children.split_whitespace().next().and_then(|pid| pid.parse::<u32>().ok()) else {
                 return Ok(Progress::waiting("no child of unshare yet"));
             };
             // The shell has become `pause` when the mounts are done.
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            Ok(if name.trim() == "pause" { Progress::Done(pid) } else { Progress::Waiting(format!("it is still {name}")) })
+            Ok(if name.trim() == "pause" {
+                Progress::Done(pid)
+            } else {
+                Progress::Waiting(format!("it is still {name}"))
+            })
         })?;
         let start = started(init).context("the node's process 1 ended at once")?;
         fs::write(state.join("init"), format!("{init} {start}"))?;
@@ -121,7 +129,8 @@ impl Node {
         // The shell leaves at once, so that process 1 inherits the daemon.
         let script = r#"log=$1; shift; setsid "$@" >>"$log" 2>&1 </dev/null & echo $!"#;
         let log = log.to_string_lossy().into_owned();
-        let arguments = ["sh", "-c", script, "sh", &log].map(str::to_owned).into_iter().chain(words.iter().cloned());
+        let arguments =
+            ["sh", "-c", script, "sh", &log].map(str::to_owned).into_iter().chain(words.iter().cloned());
         let text = self.run(arguments)?;
         text.trim().parse().with_context(|| format!("no process id in {text:?}"))
     }
@@ -132,7 +141,11 @@ pub(super) fn remove(state: &Path) -> Result<()> {
     if let Some(node) = Node::find(state)? {
         run("kill", ["-KILL", &node.init.to_string()])?;
         wait_for("the node's processes to end", Duration::from_secs(30), || {
-            Ok(if Node::find(state)?.is_some() { Progress::waiting("process 1 is there") } else { Progress::Done(()) })
+            Ok(if Node::find(state)?.is_some() {
+                Progress::waiting("process 1 is there")
+            } else {
+                Progress::Done(())
+            })
         })?;
     }
     if netns().exists() {
@@ -163,21 +176,29 @@ pub(super) fn refuse_what_is_in_the_way() -> Result<()> {
     if run("id", ["-u"])?.trim() != "0" {
         bail!("the local cluster needs root: it makes network, mount and process namespaces");
     }
-    let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
+    let missing: Vec<_> =
+        PROGRAMS.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
     if !missing.is_empty() {
         bail!("programs are missing; install them with: apt-get install -y {}", missing.join(" "));
     }
     if netns().exists() {
-        bail!("a network namespace `{NAME}` exists that this cluster did not make; remove it with: ip netns del {NAME}");
+        bail!(
+            "a network namespace `{NAME}` exists that this cluster did not make; remove it with: ip netns del {NAME}"
+        );
     }
     for link in [HOST_LINK, NODE_LINK] {
         if Path::new("/sys/class/net").join(link).exists() {
-            bail!("a network link `{link}` exists that this cluster did not make; remove it with: ip link del {link}");
+            bail!(
+                "a network link `{link}` exists that this cluster did not make; remove it with: ip link del {link}"
+            );
         }
     }
     let routes = run("ip", ["-4", "route", "show", "table", "all", "root", "10.77.0.0/24"])?;
     if !routes.trim().is_empty() {
-        bail!("this machine already uses addresses of 10.77.0.0/24, which the cluster needs: {}", routes.trim());
+        bail!(
+            "this machine already uses addresses of 10.77.0.0/24, which the cluster needs: {}",
+            routes.trim()
+        );
     }
     if let Some(folder) = cgroups()?.first() {
         bail!("a cgroup {} exists that this cluster did not make; remove it first", folder.display());
@@ -205,10 +226,9 @@ fn make_cgroups() -> Result<()> {
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         // A cpuset without processors and memory nodes takes no process.
         for file in ["cpuset.cpus", "cpuset.mems"] {
-            if let Ok(value) = fs::read_to_string(controller.join(file)) {
-                if folder.join(file).exists() {
-                    fs::write(folder.join(file), value.trim())?;
-                }
+            if let (Ok(value), true) = (fs::read_to_string(controller.join(file)), folder.join(file).exists())
+            {
+                fs::write(folder.join(file), value.trim())?;
             }
         }
     }
@@ -221,14 +241,19 @@ fn controllers() -> Result<Vec<PathBuf>> {
         return Ok(vec!["/sys/fs/cgroup".into()]);
     }
     let items = fs::read_dir("/sys/fs/cgroup").context("no cgroups at /sys/fs/cgroup")?;
-    let mut folders: Vec<_> = items.filter_map(|item| Some(item.ok()?.path())).filter(|path| path.is_dir()).collect();
+    let mut folders: Vec<_> =
+        items.filter_map(|item| Some(item.ok()?.path())).filter(|path| path.is_dir()).collect();
     folders.sort();
     Ok(folders)
 }
 
 /// The cluster's cgroups that exist.
 fn cgroups() -> Result<Vec<PathBuf>> {
-    Ok(controllers()?.into_iter().map(|controller| controller.join(NAME)).filter(|path| path.exists()).collect())
+    Ok(controllers()?
+        .into_iter()
+        .map(|controller| controller.join(NAME))
+        .filter(|path| path.exists())
+        .collect())
 }
 
 /// Removes a cgroup depth first; only folders can be removed there.
@@ -255,11 +280,13 @@ fn started(pid: u32) -> Option<String> {
 }
 
 fn on_path(program: &str) -> bool {
-    output(Command::new("sh").args(["-c", &format!("command -v {program}")])).is_ok_and(|out| out.status.success())
+    output(Command::new("sh").args(["-c", &format!("command -v {program}")]))
+        .is_ok_and(|out| out.status.success())
 }
 
 /// containerd finds its shim, and the kubelet its helpers, on the search path.
 fn search_path() -> Result<String> {
-    let folders = [product("containerd")?, product("runc")?, product("kubernetes")?].map(|path| path.join("bin").display().to_string());
+    let folders = [product("containerd")?, product("runc")?, product("kubernetes")?]
+        .map(|path| path.join("bin").display().to_string());
     Ok(format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", folders.join(":")))
 }

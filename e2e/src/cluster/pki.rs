@@ -26,7 +26,22 @@ pub(super) fn write(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let at = |name: &str| folder.join(name).to_string_lossy().into_owned();
     key(&at("ca.key"))?;
-    run("openssl", ["req", "-x509", "-new", "-key", &at("ca.key"), "-subj", "/CN=firstlight-cluster", "-days", "365", "-out", &at("ca.crt")])?;
+    run(
+        "openssl",
+        [
+            "req",
+            "-x509",
+            "-new",
+            "-key",
+            &at("ca.key"),
+            "-subj",
+            "/CN=firstlight-cluster",
+            "-days",
+            "365",
+            "-out",
+            &at("ca.crt"),
+        ],
+    )?;
     let apiserver = format!(
         "subjectAltName=IP:127.0.0.1,IP:10.96.0.1,IP:{NODE_IP},DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc"
     );
@@ -53,7 +68,23 @@ fn sign(folder: &Path, name: &str, subject: &str, extensions: &str) -> Result<()
     fs::write(at("ext"), extensions)?;
     run(
         "openssl",
-        ["x509", "-req", "-in", &at("csr"), "-CA", &ca("crt"), "-CAkey", &ca("key"), "-CAcreateserial", "-days", "365", "-extfile", &at("ext"), "-out", &at("crt")],
+        [
+            "x509",
+            "-req",
+            "-in",
+            &at("csr"),
+            "-CA",
+            &ca("crt"),
+            "-CAkey",
+            &ca("key"),
+            "-CAcreateserial",
+            "-days",
+            "365",
+            "-extfile",
+            &at("ext"),
+            "-out",
+            &at("crt"),
+        ],
     )
     .map(drop)
 }

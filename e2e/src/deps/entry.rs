@@ -1,7 +1,7 @@
 //! Cache entries: a folder of files and the manifest that says what they must be.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -60,11 +60,12 @@ pub fn verify(entry: &Path) -> Result<(), Fault> {
 pub(super) fn seal(folder: &Path) -> Result<()> {
     let mut body = "firstlight deps entry 1\n".to_owned();
     for (path, what) in list(folder)? {
-        body.push_str(&format!("{what}\t{path}\n"));
+        writeln!(body, "{what}\t{path}")?;
     }
     let body = body.trim_end();
     let text = format!("{body}\nend {}\n", hex(&Sha256::digest(body.as_bytes())));
-    fs::write(folder.join(MANIFEST), text).with_context(|| format!("cannot write the manifest of {}", folder.display()))
+    fs::write(folder.join(MANIFEST), text)
+        .with_context(|| format!("cannot write the manifest of {}", folder.display()))
 }
 
 /// Removes whatever is at `path`; nothing there is fine.
@@ -79,7 +80,10 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 
 /// Bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or('?');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// Every file and link below `root`: relative path → what it is.

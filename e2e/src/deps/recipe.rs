@@ -33,9 +33,12 @@ pub(super) fn load(folder: &Path) -> Result<Vec<Recipe>> {
     }
     let mut done: Vec<Recipe> = Vec::new();
     while !open.is_empty() {
-        let ready = |wants: &[String]| wants.iter().all(|want| done.iter().any(|recipe| recipe.name == *want));
-        let Some(name) = open.iter().find(|(_, (wants, _))| ready(wants)).map(|(name, _)| name.clone()) else {
-            let stuck: Vec<_> = open.iter().map(|(name, (wants, _))| format!("{name} needs {wants:?}")).collect();
+        let ready =
+            |wants: &[String]| wants.iter().all(|want| done.iter().any(|recipe| recipe.name == *want));
+        let Some(name) = open.iter().find(|(_, (wants, _))| ready(wants)).map(|(name, _)| name.clone())
+        else {
+            let stuck: Vec<_> =
+                open.iter().map(|(name, (wants, _))| format!("{name} needs {wants:?}")).collect();
             bail!("products need each other, or something that has no recipe: {}", stuck.join("; "));
         };
         if let Some((needs, folder)) = open.remove(&name) {

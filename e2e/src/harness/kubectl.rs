@@ -76,7 +76,10 @@ impl Kubectl {
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, serde_json::to_vec(object)?)?;
         let file = path.display().to_string();
-        let words: Vec<String> = arguments.into_iter().map(|word| if word == "-" { file.clone() } else { word.to_owned() }).collect();
+        let words: Vec<String> = arguments
+            .into_iter()
+            .map(|word| if word == "-" { file.clone() } else { word.to_owned() })
+            .collect();
         let result = output(&mut self.command(&words));
         std::fs::remove_file(&path)?;
         let output = result?;

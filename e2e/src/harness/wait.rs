@@ -27,7 +27,11 @@ impl<T> Progress<T> {
 ///
 /// # Errors
 /// What `look` fails with, or after `patience` a sentence with `what` was awaited and what was seen last.
-pub fn wait_for<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Result<Progress<T>>) -> Result<T> {
+pub fn wait_for<T>(
+    what: &str,
+    patience: Duration,
+    mut look: impl FnMut() -> Result<Progress<T>>,
+) -> Result<T> {
     let started = Instant::now();
     loop {
         match look()? {
@@ -57,13 +61,15 @@ mod tests {
 
     #[test]
     fn what_does_not_come_is_reported_with_what_was_seen_last() {
-        let error = wait_for::<()>("a miracle", Duration::ZERO, || Ok(Progress::waiting("rain"))).unwrap_err();
+        let error =
+            wait_for::<()>("a miracle", Duration::ZERO, || Ok(Progress::waiting("rain"))).unwrap_err();
         assert_eq!(error.to_string(), "waited 0 s for a miracle; last seen: rain");
     }
 
     #[test]
     fn a_look_that_fails_ends_the_wait_at_once() {
-        let error = wait_for::<()>("a miracle", Duration::from_secs(60), || bail!("the world ended")).unwrap_err();
+        let error =
+            wait_for::<()>("a miracle", Duration::from_secs(60), || bail!("the world ended")).unwrap_err();
         assert_eq!(error.to_string(), "the world ended");
     }
 }

@@ -1,6 +1,7 @@
 //! One layer of an image: a tar archive that depends on nothing but its content.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -102,12 +103,19 @@ impl Layer {
                 Item::Link(target) => format!("link {}", target.display()),
                 Item::Bytes(content, mode) => format!("bytes {mode:o} {}", hex(&Sha256::digest(content))),
                 Item::File(from) => {
-                    let meta = fs::metadata(from).with_context(|| format!("{} is not there", from.display()))?;
+                    let meta =
+                        fs::metadata(from).with_context(|| format!("{} is not there", from.display()))?;
                     let mode = meta.permissions().mode();
-                    format!("file {} {mode:o} {} {}.{}", from.display(), meta.len(), meta.mtime(), meta.mtime_nsec())
+                    format!(
+                        "file {} {mode:o} {} {}.{}",
+                        from.display(),
+                        meta.len(),
+                        meta.mtime(),
+                        meta.mtime_nsec()
+                    )
                 }
             };
-            text.push_str(&format!("{}\t{what}\n", path.display()));
+            writeln!(text, "{}\t{what}", path.display())?;
         }
         Ok(text)
     }
@@ -182,7 +190,10 @@ mod tests {
 
     fn example(folder: &Path) -> Layer {
         fs::write(folder.join("a"), "content").unwrap();
-        Layer::new().bytes("etc/passwd", "root", 0o644).file("/opt/x/a", folder.join("a")).link("bin/sh", "busybox")
+        Layer::new()
+            .bytes("etc/passwd", "root", 0o644)
+            .file("/opt/x/a", folder.join("a"))
+            .link("bin/sh", "busybox")
     }
 
     #[test]
@@ -199,7 +210,8 @@ mod tests {
         let mut bytes = Vec::new();
         example(folder.path()).write(&mut bytes).unwrap();
         let mut archive = tar::Archive::new(bytes.as_slice());
-        let paths: Vec<_> = archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string()).collect();
+        let paths: Vec<_> =
+            archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string()).collect();
         assert_eq!(paths, ["bin", "bin/sh", "etc", "etc/passwd", "opt", "opt/x", "opt/x/a"]);
     }
 
@@ -208,7 +220,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let before = example(folder.path()).inputs().unwrap();
         fs::write(folder.path().join("a"), "longer content").unwrap();
-        let layer = Layer::new().bytes("etc/passwd", "root", 0o644).file("/opt/x/a", folder.path().join("a")).link("bin/sh", "busybox");
+        let layer = Layer::new()
+            .bytes("etc/passwd", "root", 0o644)
+            .file("/opt/x/a", folder.path().join("a"))
+            .link("bin/sh", "busybox");
         assert_ne!(before, layer.inputs().unwrap());
     }
 }

@@ -23,7 +23,10 @@ pub fn all(build: &Path) -> Result<Vec<(&'static str, Image)>> {
     let mut images = vec![
         ("plugin", plugin(build, VERSION)?),
         // The same program with other files on the node: what an upgrade replaces it by.
-        ("plugin-next", plugin(build, "next")?.layer(Layer::new().bytes("artefacts/bin/release", "next\n", 0o644))),
+        (
+            "plugin-next",
+            plugin(build, "next")?.layer(Layer::new().bytes("artefacts/bin/release", "next\n", 0o644)),
+        ),
         ("webhook", webhook(build)?),
     ];
     images.extend(foreign()?);
@@ -35,7 +38,10 @@ pub fn foreign() -> Result<Vec<(&'static str, Image)>> {
     Ok(vec![
         ("ollama-0.33.1", ollama()?),
         ("ollama-0.12.3", ollama_0_12_3()?),
-        ("busybox", Image::new("localhost/busybox:1").layer(busybox("bin")?).layer(users()).set("Cmd", json!(["sh"]))),
+        (
+            "busybox",
+            Image::new("localhost/busybox:1").layer(busybox("bin")?).layer(users()).set("Cmd", json!(["sh"])),
+        ),
         ("musl", musl()?),
         ("pause", pause("localhost/pause:1")?),
     ])
@@ -65,7 +71,9 @@ fn plugin(build: &Path, tag: &str) -> Result<Image> {
 
 fn webhook(build: &Path) -> Result<Image> {
     let layer = program(build, "firstlight-webhook")?;
-    Ok(Image::new(format!("{REGISTRY}/webhook:{VERSION}")).layer(layer).set("Entrypoint", json!(["/firstlight-webhook"])))
+    Ok(Image::new(format!("{REGISTRY}/webhook:{VERSION}"))
+        .layer(layer)
+        .set("Entrypoint", json!(["/firstlight-webhook"])))
 }
 
 fn program(build: &Path, name: &str) -> Result<Layer> {
@@ -79,17 +87,18 @@ fn program(build: &Path, name: &str) -> Result<Layer> {
 fn ollama() -> Result<Image> {
     let from = product("ollama")?;
     let large = |path: &Path| path.to_string_lossy().contains("libcublas");
-    let cublas = Layer::new()
-        .tree("usr/lib/ollama", &from.join("lib/ollama"), &|path| path.extension().is_some() && !large(path))?;
+    let cublas = Layer::new().tree("usr/lib/ollama", &from.join("lib/ollama"), &|path| {
+        path.extension().is_some() && !large(path)
+    })?;
     let rest = Layer::new().tree("usr/lib/ollama", &from.join("lib/ollama"), &large)?;
     let image = Image::new("localhost/ollama:0.33.1").layer(debian()?).layer(cublas).layer(rest);
-    with_ollama_settings(image.layer(ollama_program(&from)?))
+    Ok(with_ollama_settings(image.layer(ollama_program(&from)?)))
 }
 
 /// The last Ollama whose server opens the driver itself, by absolute path.
 fn ollama_0_12_3() -> Result<Image> {
     let image = Image::new("localhost/ollama:0.12.3").layer(debian()?);
-    with_ollama_settings(image.layer(ollama_program(&product("ollama-0.12.3")?)?))
+    Ok(with_ollama_settings(image.layer(ollama_program(&product("ollama-0.12.3")?)?)))
 }
 
 fn ollama_program(from: &Path) -> Result<Layer> {
@@ -97,7 +106,7 @@ fn ollama_program(from: &Path) -> Result<Layer> {
     Ok(Layer::new().file("usr/bin/ollama", from.join("bin/ollama")).file("models/tiny.gguf", model))
 }
 
-fn with_ollama_settings(image: Image) -> Result<Image> {
+fn with_ollama_settings(image: Image) -> Image {
     let environment = json!([
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64",
@@ -106,7 +115,7 @@ fn with_ollama_settings(image: Image) -> Result<Image> {
         "OLLAMA_HOST=0.0.0.0:11434",
         "HOME=/root",
     ]);
-    Ok(image.set("Env", environment).set("Entrypoint", json!(["/bin/ollama"])).set("Cmd", json!(["serve"])))
+    image.set("Env", environment).set("Entrypoint", json!(["/bin/ollama"])).set("Cmd", json!(["serve"]))
 }
 
 /// glibc, libstdc++, libgomp and a shell, in the merged-/usr layout that Ollama's base image has.
