@@ -39,9 +39,12 @@ pub fn log(config: &Config) {
 /// Runs until SIGTERM or SIGINT, or until the first task ends.
 pub async fn run(config: Config) -> Result<()> {
     let shutdown = CancellationToken::new();
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut tasks = start(&config, &shutdown).await?;
+    // Last: no registration waits for the way to the API server.
+    let client = kube::Client::try_default().await.context("no way to the API server")?;
+    tasks.tell(client, &config, &shutdown);
+    let mut tasks = tasks.set;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM"),
         _ = interrupt.recv() => tracing::info!("SIGINT"),
@@ -64,8 +67,17 @@ pub async fn run(config: Config) -> Result<()> {
     }
 }
 
-/// Everything that runs. Registration comes first: after a reboot pods are waiting for it.
-async fn start(config: &Config, shutdown: &CancellationToken) -> Result<JoinSet<Result<()>>> {
+/// What runs.
+#[derive(Debug)]
+pub struct Tasks {
+    /// The tasks; none of them ends well before shutdown.
+    pub set: JoinSet<Result<()>>,
+    book: Arc<Book>,
+    metrics: Arc<Metrics>,
+}
+
+/// Everything that serves the node. Registration comes first: after a reboot pods are waiting for it.
+pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Tasks> {
     let missing = node_files::missing(&config.artefacts, &config.pools);
     if !missing.is_empty() {
         bail!("{}", missing.join("\n"));
@@ -77,8 +89,7 @@ async fn start(config: &Config, shutdown: &CancellationToken) -> Result<JoinSet<
     tracing::info!(build = installed.build_id, "artefacts");
     let layout = Arc::new(Layout::new(config.host_state_dir.clone(), installed.build_id.clone()));
     let grants = Path::new(node::GRANTS).strip_prefix(node::ROOT)?;
-    let store =
-        Arc::new(Store::new(config.state_dir.join(grants), config.host_state_dir.join(grants)));
+    let store = Arc::new(Store::new(config.state_dir.join(grants), config.host_state_dir.join(grants)));
     let (book, metrics) = (Arc::new(Book::default()), Arc::new(Metrics::new()?));
     book.load(store.load()?);
 
@@ -88,13 +99,8 @@ async fn start(config: &Config, shutdown: &CancellationToken) -> Result<JoinSet<
     let mut snapshots = BTreeMap::new();
     for pool in &config.pools {
         let inventory = inventory::of(pool, &config.node_name);
-        let (prober, snapshot) = Prober::new(
-            &pool.name,
-            pool.resource(),
-            inventory,
-            Arc::clone(&book),
-            Arc::clone(&metrics),
-        );
+        let (prober, snapshot) =
+            Prober::new(&pool.name, pool.resource(), inventory, Arc::clone(&book), Arc::clone(&metrics));
         for_ever(&mut tasks, shutdown, prober.run());
         snapshots.insert(pool.name.clone(), snapshot.clone());
         let state = PoolState {
@@ -126,18 +132,24 @@ async fn start(config: &Config, shutdown: &CancellationToken) -> Result<JoinSet<
     tracing::info!(address = %listener.local_addr()?, "metrics, health, reports");
     let ended = shutdown.clone().cancelled_owned();
     tasks.spawn(async move {
-        axum::serve(listener, router(view)).with_graceful_shutdown(ended).await.context("the HTTP server ended")
+        axum::serve(listener, router(view))
+            .with_graceful_shutdown(ended)
+            .await
+            .context("the HTTP server ended")
     });
 
-    let client = kube::Client::try_default().await.context("no way to the API server")?;
-    let node = config.node_name.clone();
-    for_ever(
-        &mut tasks,
-        shutdown,
-        pod_watch::run(client.clone(), node.clone(), Arc::clone(&book), Arc::clone(&metrics)),
-    );
-    for_ever(&mut tasks, shutdown, Publisher::new(client, node, book, metrics).run());
-    Ok(tasks)
+    Ok(Tasks { set: tasks, book, metrics })
+}
+
+impl Tasks {
+    /// Everything that needs the API server. It may be away: all of it tries again for ever.
+    pub fn tell(&mut self, client: kube::Client, config: &Config, shutdown: &CancellationToken) {
+        let node = config.node_name.clone();
+        let (book, metrics) = (Arc::clone(&self.book), Arc::clone(&self.metrics));
+        let watch = pod_watch::run(client.clone(), node.clone(), Arc::clone(&book), Arc::clone(&metrics));
+        for_ever(&mut self.set, shutdown, watch);
+        for_ever(&mut self.set, shutdown, Publisher::new(client, node, book, metrics).run());
+    }
 }
 
 /// Runs a task that ends well only at shutdown.

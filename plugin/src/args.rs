@@ -132,9 +132,9 @@ impl Config {
         let pools = match yaml.map(|text| Pools::parse(&text)) {
             Ok(Ok(pools)) => pools.pools,
             Ok(Err(error)) => {
-                mistakes.extend(error.0.iter().map(|mistake| {
-                    format!("{place}: {}: {}", mistake.path, mistake.problem)
-                }));
+                mistakes.extend(
+                    error.0.iter().map(|mistake| format!("{place}: {}: {}", mistake.path, mistake.problem)),
+                );
                 Vec::new()
             }
             Err(error) => {
@@ -165,7 +165,8 @@ impl Config {
             mistakes.push(format!("--drain-seconds {drain_seconds}: wanted whole seconds, such as 5"));
         });
         let log = log.parse().map_err(|error| {
-            mistakes.push(format!("--log {log}: {error}; wanted levels, such as info,firstlight_plugin=debug"));
+            mistakes
+                .push(format!("--log {log}: {error}; wanted levels, such as info,firstlight_plugin=debug"));
         });
         match (listen, drain, log) {
             (Ok(listen), Ok(drain), Ok(log)) if mistakes.is_empty() => Ok(Self {
@@ -198,8 +199,10 @@ mod tests {
 
     #[test]
     fn all_mistakes_in_flags_and_pools_come_at_once() {
-        let args = args(&["--node-name=", "--pod-uid=", "--listen=here", "--drain-seconds=soon", "--state-dir=x"]);
-        let ConfigError(mistakes) = Config::check(args, Ok("pools: [{name: A, kind: magic}]".into())).unwrap_err();
+        let args =
+            args(&["--node-name=", "--pod-uid=", "--listen=here", "--drain-seconds=soon", "--state-dir=x"]);
+        let ConfigError(mistakes) =
+            Config::check(args, Ok("pools: [{name: A, kind: magic}]".into())).unwrap_err();
         for start in [
             "/etc/firstlight/pools.yaml: pools[0].name: ",
             "/etc/firstlight/pools.yaml: pools[0].kind: ",
@@ -209,7 +212,10 @@ mod tests {
             "--listen here: ",
             "--drain-seconds soon: ",
         ] {
-            assert!(mistakes.iter().any(|mistake| mistake.starts_with(start)), "no {start:?} in {mistakes:#?}");
+            assert!(
+                mistakes.iter().any(|mistake| mistake.starts_with(start)),
+                "no {start:?} in {mistakes:#?}"
+            );
         }
     }
 

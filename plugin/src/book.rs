@@ -88,7 +88,14 @@ impl Book {
         self.files.notify_one();
     }
 
-    fn insert(&self, grant: Grant, mut allocation: Allocation, owner: Option<Owner>, records: bool, replay: bool) {
+    fn insert(
+        &self,
+        grant: Grant,
+        mut allocation: Allocation,
+        owner: Option<Owner>,
+        records: bool,
+        replay: bool,
+    ) {
         // The text is on the disk, and parsed here.
         allocation.grant = String::new();
         let id = grant.id.clone();

@@ -148,7 +148,8 @@ fn make_records(path: &Path) -> io::Result<()> {
 fn load_one(folder: &Path) -> Result<Stored> {
     let allocation = folder.join(ALLOCATION_FILE);
     let text = fs::read(&allocation).with_context(|| format!("cannot read {}", allocation.display()))?;
-    let allocation: Allocation = serde_json::from_slice(&text).context("the allocation is no JSON of ours")?;
+    let allocation: Allocation =
+        serde_json::from_slice(&text).context("the allocation is no JSON of ours")?;
     let grant = Grant::parse(allocation.grant.as_bytes())?;
     anyhow::ensure!(folder.ends_with(&grant.id), "the folder's name is not the grant's id {}", grant.id);
     let is_file = |name: &str| folder.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());

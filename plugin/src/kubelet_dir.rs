@@ -83,7 +83,9 @@ impl Watcher {
     pub async fn run(self) {
         let mut events = Inotify::init()
             .and_then(|inotify| inotify.into_event_stream(vec![0; 4096]))
-            .inspect_err(|error| tracing::warn!(%error, "no inotify: kubelet restarts are seen every 2 s only"))
+            .inspect_err(
+                |error| tracing::warn!(%error, "no inotify: kubelet restarts are seen every 2 s only"),
+            )
             .ok();
         let mask = WatchMask::CREATE
             | WatchMask::DELETE

@@ -20,7 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 
 /// After an Allocate the kubelet lists the new owner soon, not at once.
 const AFTER_ALLOCATE: [Duration; 3] =
-    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(1000)];
+    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(1)];
 /// The net: how often grants without owner, or of absent pods, are looked at. The kubelet serves 100 calls a
 /// second, at most 10 at once, for everybody on the node.
 const NET: Duration = Duration::from_secs(5);

@@ -82,8 +82,7 @@ impl Metrics {
         for outcome in Outcome::ALL {
             outcomes.with_label_values(&[outcome.as_str()]);
         }
-        let api_errors =
-            counters(names::API_ERRORS_TOTAL, "Failed calls to the API server.", &["what"])?;
+        let api_errors = counters(names::API_ERRORS_TOTAL, "Failed calls to the API server.", &["what"])?;
         for what in ["condition", "event", "watch"] {
             api_errors.with_label_values(&[what]);
         }

@@ -112,7 +112,7 @@ pub fn response(
             mounts.file(layout.host("simulator").join(library::CUDA), container::DRIVER);
             mounts.file(layout.host("simulator").join(library::NVML), container::DRIVER_NVML);
         }
-        Driver::Directory { path, .. } => mounts.file(path.clone(), container::DRIVER_DIR),
+        Driver::Directory { path, .. } => mounts.file(path, container::DRIVER_DIR),
         Driver::Foreign => {}
     }
     mounts.file(layout.host("bin"), container::BIN_DIR);
@@ -198,8 +198,8 @@ impl Mounts {
         });
     }
 
-    fn file(&mut self, host: PathBuf, container: &str) {
-        self.push(&host, container, true);
+    fn file(&mut self, host: impl AsRef<Path>, container: &str) {
+        self.push(host.as_ref(), container, true);
     }
 
     fn frame(&mut self, layout: &Layout, frame: &str, container: &str) {
@@ -226,8 +226,8 @@ impl Mounts {
         // The frame makes a missing library loud; clients find it beside the driver.
         let framed = format!("{}/{}", container::CUDART_DIR, frame::cudart(version));
         self.frame(layout, frame::cudart(version), &framed);
-        self.file(library.clone(), &format!("{framed}/{}", version.soname()));
-        self.file(library, &format!("{}/{}", container::NVIDIA_LIB_DIR, version.soname()));
+        self.file(&library, &format!("{framed}/{}", version.soname()));
+        self.file(&library, &format!("{}/{}", container::NVIDIA_LIB_DIR, version.soname()));
     }
 }
 

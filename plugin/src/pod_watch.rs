@@ -7,8 +7,8 @@ use crate::metrics::Metrics;
 use crate::pods::{Pod, WirePod};
 use futures::StreamExt as _;
 use kube::api::ApiResource;
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use std::sync::Arc;
 

@@ -163,12 +163,12 @@ impl Pod {
         };
         let mut containers = Vec::new();
         for container in &spec.containers {
-            containers.extend(container.ours(false, find(&status.container_statuses, &container.name)));
+            containers.extend(container.ours(false, &find(&status.container_statuses, &container.name)));
         }
         for container in &spec.init_containers {
             // A sidecar lives as long as the others.
             let init = container.restart_policy.as_deref() != Some("Always");
-            containers.extend(container.ours(init, find(&status.init_container_statuses, &container.name)));
+            containers.extend(container.ours(init, &find(&status.init_container_statuses, &container.name)));
         }
         if containers.is_empty() {
             return None;
@@ -195,7 +195,7 @@ impl Pod {
 }
 
 impl WireContainer {
-    fn ours(&self, init: bool, status: WireContainerStatus) -> Option<PodContainer> {
+    fn ours(&self, init: bool, status: &WireContainerStatus) -> Option<PodContainer> {
         let number = |value: &serde_json::Value| match value {
             serde_json::Value::String(text) => text.parse().unwrap_or(1),
             other => other.as_u64().and_then(|number| usize::try_from(number).ok()).unwrap_or(1),
@@ -214,7 +214,8 @@ impl WireContainer {
         let wanted: BTreeSet<&str> = ENVIRONMENT.into();
         let environment = self.env.iter().filter(|variable| wanted.contains(variable.name.as_str()));
         let preloads = self.env.iter().any(|variable| {
-            variable.name == env::LD_PRELOAD && variable.value.split([':', ' ']).any(|part| part == container::SHIM)
+            variable.name == env::LD_PRELOAD
+                && variable.value.split([':', ' ']).any(|part| part == container::SHIM)
         });
         Some(PodContainer {
             name: self.name.clone(),
@@ -231,10 +232,9 @@ impl WireContainer {
 impl WireState {
     fn read(&self) -> ContainerState {
         if let Some(running) = &self.running {
-            return running
-                .started_at
-                .as_ref()
-                .map_or(ContainerState::Unknown, |time| ContainerState::Running { since_ns: nanoseconds(time) });
+            return running.started_at.as_ref().map_or(ContainerState::Unknown, |time| {
+                ContainerState::Running { since_ns: nanoseconds(time) }
+            });
         }
         if let Some(ended) = &self.terminated {
             let at_ns = ended.finished_at.as_ref().map(nanoseconds).unwrap_or_default();

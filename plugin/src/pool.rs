@@ -67,7 +67,10 @@ impl PoolState {
         match &on_disk {
             GrantOnDisk::Complete(_) => self.book.add(grant, allocation, true),
             GrantOnDisk::WithoutRecords(_) => {
-                tracing::warn!(pool = self.pool.name, "a container goes on without records: its file could not be made");
+                tracing::warn!(
+                    pool = self.pool.name,
+                    "a container goes on without records: its file could not be made"
+                );
                 self.book.add(grant, allocation, false);
             }
             GrantOnDisk::Missing(reason) => {

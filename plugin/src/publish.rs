@@ -79,7 +79,9 @@ impl Publisher {
         for wanted in self.book.wanted_events(clock::now_ns()) {
             match self.write_event(&wanted).await {
                 Ok(()) => self.book.event_told(&wanted.grant, wanted.event.reason, wanted.cause),
-                Err(error) => good &= self.failed("event", &wanted.owner.namespace, &wanted.owner.pod, &error),
+                Err(error) => {
+                    good &= self.failed("event", &wanted.owner.namespace, &wanted.owner.pod, &error);
+                }
             }
         }
         self.forget();
@@ -90,7 +92,6 @@ impl Publisher {
         let api: Api<k8s_openapi::api::core::v1::Pod> =
             Api::namespaced(self.client.clone(), &wanted.namespace);
         let patch = Patch::Strategic(condition_patch(wanted, Timestamp::now()));
-        // Read as metadata only: the answer is the whole pod.
         match api.patch_status(&wanted.pod, &PatchParams::default(), &patch).await {
             Ok(_) => Ok(()),
             // The pod is gone, or another one of the same name: nothing is left to tell.
@@ -104,7 +105,11 @@ impl Publisher {
         match api.create(&PostParams::default(), &event(wanted, &self.node, Timestamp::now())).await {
             Ok(_) => Ok(()),
             // Told before our last start; or the namespace is going.
-            Err(Error::Api(status)) if matches!(status.code, 403 | 404 | 409) && status.reason != "Forbidden" => Ok(()),
+            Err(Error::Api(status))
+                if matches!(status.code, 403 | 404 | 409) && status.reason != "Forbidden" =>
+            {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

@@ -93,7 +93,9 @@ impl Tailer {
                     self.watched.insert(id.clone(), watch);
                     new.insert(id);
                 }
-                Err(error) => tracing::debug!(grant = id, %error, "cannot watch a record file; it is looked at every 2 s"),
+                Err(error) => {
+                    tracing::debug!(grant = id, %error, "cannot watch a record file; it is looked at every 2 s");
+                }
             }
         }
         new
@@ -103,7 +105,8 @@ impl Tailer {
     async fn read(&self, id: &str) {
         let path = self.store.records(id);
         loop {
-            let Some(mut tail) = self.book.lock().grants.get_mut(id).and_then(|entry| entry.tail.take()) else {
+            let Some(mut tail) = self.book.lock().grants.get_mut(id).and_then(|entry| entry.tail.take())
+            else {
                 return;
             };
             let read = tail.read(&path);
@@ -162,10 +165,7 @@ enum Event {
     End,
 }
 
-async fn next(
-    events: &mut Option<EventStream<Vec<u8>>>,
-    ids: &HashMap<WatchDescriptor, String>,
-) -> Event {
+async fn next(events: &mut Option<EventStream<Vec<u8>>>, ids: &HashMap<WatchDescriptor, String>) -> Event {
     let Some(stream) = events else { return std::future::pending().await };
     match stream.next().await {
         Some(Ok(event)) => ids.get(&event.wd).cloned().map_or(Event::Nothing, Event::Of),

@@ -1,5 +1,7 @@
 //! The committed kubelet API is what `proto/*.proto` generate; `UPDATE=1` rewrites it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {

@@ -34,7 +34,7 @@ pub struct Settled {
 }
 
 /// What was concluded about a grant's container.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Judged {
     /// Stage reached, or at which it failed.
     pub stage: u8,
@@ -54,24 +54,6 @@ pub struct Judged {
     replay: bool,
     /// The first verdict that counts was formed before our start.
     silent: bool,
-}
-
-impl Default for Judged {
-    fn default() -> Self {
-        Self {
-            stage: 0,
-            in_use: false,
-            counts: [0; 3],
-            settled: None,
-            told: BTreeSet::new(),
-            counted: None,
-            failing_since_ns: None,
-            last_records_ns: 0,
-            due_ns: 0,
-            replay: false,
-            silent: false,
-        }
-    }
 }
 
 impl Judged {
@@ -101,13 +83,7 @@ impl Judged {
     }
 
     /// Takes in a verdict; says which outcome counts now, if one does.
-    fn take(
-        &mut self,
-        verdict: &Verdict,
-        restarts: u32,
-        any_records: bool,
-        now_ns: u64,
-    ) -> Option<Outcome> {
+    fn take(&mut self, verdict: &Verdict, restarts: u32, any_records: bool, now_ns: u64) -> Option<Outcome> {
         let failing = verdict.outcome == Outcome::Failure;
         let since = failing.then(|| self.failing_since_ns.unwrap_or(now_ns));
         self.failing_since_ns = since;
@@ -254,7 +230,9 @@ impl Book {
         for (owner, entry) in inner.shown().filter(|(owner, _)| owner.uid.is_some()) {
             let Some(settled) = entry.judged.settled else { continue };
             let verdict = entry.container.verdict(now_ns, &inner.facts(entry));
-            let Some(event) = verdict.event().filter(|_| verdict.outcome == settled.outcome) else { continue };
+            let Some(event) = verdict.event().filter(|_| verdict.outcome == settled.outcome) else {
+                continue;
+            };
             if entry.judged.told.contains(&(event.reason, verdict.cause)) {
                 continue;
             }

@@ -24,9 +24,13 @@ impl Inner {
             let outcomes = Outcome::ALL.iter().zip(entry.judged.counts);
             outcomes.map(|(outcome, count)| (label("outcome", outcome.as_str()), as_f64(count))).collect()
         })?;
-        self.family(out, names::CUDA_INIT_STAGE, "gauge", "Stage reached, or at which it failed.", |entry| {
-            vec![(String::new(), f64::from(entry.judged.stage))]
-        })?;
+        self.family(
+            out,
+            names::CUDA_INIT_STAGE,
+            "gauge",
+            "Stage reached, or at which it failed.",
+            |entry| vec![(String::new(), f64::from(entry.judged.stage))],
+        )?;
         self.family(out, names::CUDA_INIT_FAILURE_INFO, "gauge", "Cause of the failure.", |entry| {
             let failed = entry.judged.settled.filter(|settled| settled.outcome == Outcome::Failure);
             failed.map(|settled| (label("cause", settled.cause.id()), 1.0)).into_iter().collect()

@@ -40,7 +40,11 @@ fn holding(pod: &str, container: &str, ids: &[&str]) -> Holding {
     }
 }
 
-fn pods(pods: &[(&str, &str, u64, &[(&str, bool, usize)])]) -> Pods {
+/// Name, whether it is an init container, devices.
+type Containers<'a> = &'a [(&'a str, bool, usize)];
+
+/// Each pod: name, UID, second of its creation, containers.
+fn pods(pods: &[(&str, &str, u64, Containers<'_>)]) -> Pods {
     let container = |(name, init, count): &(&str, bool, usize)| PodContainer {
         name: (*name).to_owned(),
         init: *init,
@@ -50,7 +54,7 @@ fn pods(pods: &[(&str, &str, u64, &[(&str, bool, usize)])]) -> Pods {
         state: ContainerState::Unknown,
         restarts: 0,
     };
-    let entry = |(name, uid, second, containers): &(&str, &str, u64, &[(&str, bool, usize)])| {
+    let entry = |(name, uid, second, containers): &(&str, &str, u64, Containers<'_>)| {
         let pod = Pod {
             namespace: "ns".to_owned(),
             name: (*name).to_owned(),
@@ -94,8 +98,12 @@ fn a_pod_that_is_younger_than_the_grant_is_another_one() {
 
 #[test]
 fn init_containers_are_recognised_by_the_ids_that_they_share() {
-    let pods =
-        pods(&[("p", "u", 9, &[("warm", true, 2), ("probe", true, 1), ("app", false, 2), ("side", false, 1)])]);
+    let pods = pods(&[(
+        "p",
+        "u",
+        9,
+        &[("warm", true, 2), ("probe", true, 1), ("app", false, 2), ("side", false, 1)],
+    )]);
     let grants = [
         grant("a", &["6", "7"], 10),
         grant("b", &["7"], 10),

@@ -1,0 +1,168 @@
+//! The device plugin against a kubelet: registration, lists, Allocate, and everything that breaks between them.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    unreachable_pub,
+    missing_debug_implementations,
+    dead_code,
+    reason = "a test fails by panicking, and uses its part of the support"
+)]
+
+mod support {
+    pub mod api_server;
+    pub mod kubelet;
+    pub mod node;
+}
+
+use std::time::{Duration, Instant};
+use support::node::{Node, RESOURCE, eventually};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_is_registered_with_all_its_slices() {
+    let node = Node::ready().await;
+    assert_eq!(node.kubelet.healthy(RESOURCE), ["sim-0::0", "sim-0::1", "sim-1::0", "sim-1::1"]);
+    eventually("ready", || node.get("/readyz").0 == 200).await;
+    assert!(node.metric("firstlight_registered{pool=\"simulated\"} 1"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_kubelet_restart_the_pool_is_back_within_a_second() {
+    let mut node = Node::ready().await;
+    for _ in 0..3 {
+        node.kubelet.stop().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let started = Instant::now();
+        node.kubelet.start();
+        eventually("registered again", || node.kubelet.healthy(RESOURCE).len() == 4).await;
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_registration_has_a_socket_of_its_own_and_leaves_no_other() {
+    let mut node = Node::ready().await;
+    for round in 2..5 {
+        node.kubelet.drop_streams().await;
+        eventually("registered again", || {
+            node.kubelet.endpoints().len() == round && node.kubelet.healthy(RESOURCE).len() == 4
+        })
+        .await;
+    }
+    let mut endpoints = node.kubelet.endpoints();
+    endpoints.sort();
+    endpoints.dedup();
+    assert_eq!(endpoints.len(), 4);
+    let files = std::fs::read_dir(&node.kubelet.dir).unwrap().count();
+    assert_eq!(files, 2, "the kubelet's socket and one of ours");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_the_kubelet_drops_is_back_at_once() {
+    let mut node = Node::ready().await;
+    let started = Instant::now();
+    node.kubelet.drop_streams().await;
+    eventually("registered again", || {
+        node.kubelet.endpoints().len() == 2 && node.kubelet.healthy(RESOURCE).len() == 4
+    })
+    .await;
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_socket_is_replaced() {
+    let node = Node::ready().await;
+    std::fs::remove_file(node.kubelet.dir.join(&node.kubelet.endpoints()[0])).unwrap();
+    eventually("registered again", || {
+        node.kubelet.endpoints().len() == 2 && node.kubelet.healthy(RESOURCE).len() == 4
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_registration_is_tried_again_with_a_fresh_socket() {
+    let mut node = Node::new("pools: [{name: simulated, kind: simulated}]").await;
+    node.kubelet.refuse(3);
+    node.start_agent().await;
+    eventually("registered", || node.kubelet.healthy(RESOURCE).len() == 1).await;
+    assert!(node.metric("firstlight_registrations_total{pool=\"simulated\",result=\"error\"} 3"));
+    assert!(node.kubelet.endpoints()[0].ends_with("-4.sock"), "{:?}", node.kubelet.endpoints());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_empty_list_is_ever_sent_not_even_at_shutdown() {
+    let mut node = Node::ready().await;
+    node.stop_agent().await;
+    let lists = node.kubelet.lists(RESOURCE);
+    assert!(!lists.is_empty() && lists.iter().all(|list| list.len() == 4), "{lists:?}");
+    let files = std::fs::read_dir(&node.kubelet.dir).unwrap().count();
+    assert_eq!(files, 1, "only the kubelet's socket is left");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devices_keep_their_ids_and_identities_across_a_kill() {
+    let mut node = Node::ready().await;
+    let folder = node.pod("one", "sim-1::0").await;
+    let before = std::fs::read_to_string(folder.join("grant")).unwrap();
+    node.kill_agent().await;
+    eventually("the kubelet saw it go", || node.kubelet.healthy(RESOURCE).is_empty()).await;
+    node.start_agent().await;
+    eventually("registered again", || node.kubelet.healthy(RESOURCE).len() == 4).await;
+    let folder = node.pod("two", "sim-1::0").await;
+    let after = std::fs::read_to_string(folder.join("grant")).unwrap();
+    let devices = |text: &str| {
+        text.lines().filter(|line| line.starts_with("device.")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(devices(&before), devices(&after));
+    assert!(devices(&before).len() >= 4, "{before}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_device_is_the_only_error_of_an_allocate() {
+    let node = Node::ready().await;
+    let status = node.kubelet.allocate(RESOURCE, &["sim-7::0"]).await.unwrap_err();
+    assert_eq!(status.message(), "pool simulated has no device \"sim-7::0\"");
+    assert!(node.kubelet.allocate(RESOURCE, &["sim-0::0"]).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_that_cannot_be_written_is_a_device_that_names_the_reason() {
+    let node = Node::ready().await;
+    let grants = node.root.path().join("state/grants");
+    std::fs::remove_dir_all(&grants).unwrap();
+    std::fs::write(&grants, "in the way").unwrap();
+    let response = node.kubelet.allocate(RESOURCE, &["sim-0::0"]).await.unwrap();
+    let device = &response.container_responses[0].devices[0].host_path;
+    assert!(device.starts_with("/dev/firstlight-grant-not-written"), "{device}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_without_device_is_registered_and_not_ready_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let driver = folder.path().join("driver");
+    let mut node =
+        Node::new(&format!("pools: [{{name: mine, kind: custom, driver: {}}}]", driver.display())).await;
+    node.start_agent().await;
+    eventually("the list is there", || node.kubelet.lists("firstlight.dev/mine").len() == 1).await;
+    let (code, reason) = node.get("/readyz");
+    assert_eq!(code, 503);
+    assert!(reason.contains("libcuda.so.1: No such file"), "{reason}");
+    std::fs::create_dir(&driver).unwrap();
+    std::fs::write(driver.join("libcuda.so.1"), "elf").unwrap();
+    eventually("healthy", || node.kubelet.healthy("firstlight.dev/mine").len() == 1).await;
+    assert_eq!(node.get("/readyz").0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_kubelet_the_agent_waits_and_says_so() {
+    let mut node = Node::new("pools: [{name: simulated, kind: simulated}]").await;
+    node.kubelet.stop().await;
+    std::fs::remove_file(node.kubelet.dir.join("kubelet.sock")).unwrap();
+    node.start_agent().await;
+    eventually("it answers", || node.get("/healthz").0 == 200).await;
+    assert_eq!(node.get("/readyz"), (503, "pool simulated is not registered with the kubelet\n".to_owned()));
+    node.kubelet.start();
+    eventually("ready", || node.get("/readyz").0 == 200).await;
+}

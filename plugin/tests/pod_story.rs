@@ -1,0 +1,148 @@
+//! The life of a pod as the agent sees it: allocated, identified, observed, told, gone.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    unreachable_pub,
+    missing_debug_implementations,
+    dead_code,
+    reason = "a test fails by panicking, and uses its part of the support"
+)]
+
+mod support {
+    pub mod api_server;
+    pub mod kubelet;
+    pub mod node;
+}
+
+use firstlight_contract::record::Role;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use support::node::{Node, Process, RESOURCE, eventually};
+
+const LABELS: &str = "namespace=\"default\",pod=\"ollama\",container=\"ollama\",kind=\"simulated\"";
+
+fn outcome(outcome: &str, count: u32) -> String {
+    format!("firstlight_cuda_init_total{{{LABELS},outcome=\"{outcome}\"}} {count}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_comes_up_is_told_everywhere() {
+    let node = Node::ready().await;
+    let grant = node.pod("ollama", "sim-0::0").await;
+    eventually("series are born at 0", || node.metric(&outcome("success", 0))).await;
+    assert!(node.metric(&outcome("failure", 0)) && node.metric(&outcome("unknown", 0)));
+    let mut process = Process::start(&grant, 42, Role::GpuDiscover);
+    process.comes_up();
+    eventually("the metric", || node.metric(&outcome("success", 1))).await;
+    eventually("the condition", || {
+        node.api.conditions("ollama") == [("True".to_owned(), "SimulatedGpu".to_owned())]
+    })
+    .await;
+    eventually("the Event", || node.api.events() == ["CudaReady"]).await;
+    let (code, report) = node.get("/reports/default/ollama");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((code, &report["containers"][0]["container"]), (200, &Value::from("ollama")));
+    assert_eq!(report["containers"][0]["report"]["verdict"]["outcome"], "success");
+    let quota = format!("firstlight_memory_quota_bytes{{{LABELS},device=\"GPU-");
+    let metrics = node.get("/metrics").1;
+    assert!(
+        metrics.lines().any(|line| line.starts_with(&quota) && line.ends_with(" 25769803776")),
+        "{metrics}"
+    );
+    let series = metrics.lines().filter(|line| line.contains("pod=\"ollama\"")).count();
+    assert!(series <= 8 + 2, "{series} series");
+    assert!(
+        node.api.shared.lock().unwrap().selectors.iter().all(|selector| selector == "spec.nodeName=node-a")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_names_its_cause_in_metric_condition_and_event() {
+    let node = Node::ready().await;
+    let grant = node.pod("ollama", "sim-0::0").await;
+    let mut process = Process::start(&grant, 42, Role::GpuDiscover);
+    process.call("cuDriverGetVersion", 0, (12_080, 0));
+    process.call("cuInit", 100, (0, 0));
+    eventually("the metric", || node.metric(&outcome("failure", 1))).await;
+    let info = format!("firstlight_cuda_init_failure_info{{{LABELS},cause=\"");
+    assert!(node.get("/metrics").1.lines().any(|line| line.starts_with(&info)));
+    eventually("the condition", || {
+        node.api.conditions("ollama").first().is_some_and(|(status, _)| status == "False")
+    })
+    .await;
+    eventually("the Event", || node.api.events() == ["CudaInitFailed"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_are_visible_within_a_tenth_of_a_second() {
+    let node = Node::ready().await;
+    let grant = node.pod("ollama", "sim-0::0").await;
+    eventually("identified", || node.metric(&outcome("success", 0))).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let mut process = Process::start(&grant, 42, Role::GpuDiscover);
+    process.comes_up();
+    let started = Instant::now();
+    while !node.metric(&outcome("success", 1)) {
+        assert!(started.elapsed() < Duration::from_secs(1), "not within a second");
+    }
+    assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn series_and_grant_go_with_the_pod_and_never_with_an_allocate() {
+    let node = Node::ready().await;
+    node.pod("ollama", "sim-0::0").await;
+    eventually("identified", || node.metric(&outcome("success", 0))).await;
+    node.kubelet.allocate(RESOURCE, &["sim-0::0"]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(node.metric(&outcome("success", 0)), "an Allocate takes nothing away");
+    assert_eq!(node.grants(), 2);
+    node.api.delete_pod("ollama");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(node.grants(), 2, "the kubelet still lists it");
+    node.kubelet.release("ollama");
+    eventually("collected, with its successor of the same ids", || node.grants() == 0).await;
+    assert!(!node.get("/metrics").1.contains("pod=\"ollama\""));
+    assert_eq!(node.get("/reports/default/ollama").0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_agent_finds_verdicts_again_and_tells_nothing_twice() {
+    let mut node = Node::ready().await;
+    let grant = node.pod("ollama", "sim-0::0").await;
+    let mut process = Process::start(&grant, 42, Role::GpuDiscover);
+    process.comes_up();
+    eventually("the Event", || node.api.events() == ["CudaReady"]).await;
+    eventually("the owner is kept", || grant.join("owner").exists()).await;
+    node.kill_agent().await;
+    node.start_agent().await;
+    eventually("the metric is back", || node.metric(&outcome("success", 1))).await;
+    assert!(node.metric("firstlight_node_cuda_init_total{outcome=\"success\"} 0"), "counted before the kill");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(node.api.events(), ["CudaReady"]);
+    assert_eq!(node.grants(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_build_stays_on_the_node_while_a_pod_may_replay_it() {
+    let mut node = Node::ready().await;
+    node.pod("ollama", "sim-0::0").await;
+    eventually("identified", || node.metric(&outcome("success", 0))).await;
+    let builds = |node: &Node| {
+        let state = std::fs::read_dir(node.root.path().join("state")).unwrap();
+        state.flatten().filter(|entry| entry.file_name().len() == 16).count()
+    };
+    node.stop_agent().await;
+    std::fs::write(node.root.path().join("artefacts/shim/libcuda.so.1"), "a newer shim").unwrap();
+    node.start_agent().await;
+    eventually("both are there", || builds(&node) == 2).await;
+    eventually("pods are known", || node.metric(&outcome("success", 0))).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(builds(&node), 2);
+    node.api.delete_pod("ollama");
+    node.kubelet.release("ollama");
+    eventually("the older one is gone", || builds(&node) == 1).await;
+}
