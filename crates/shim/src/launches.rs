@@ -22,9 +22,10 @@ const MAX_THREADS: usize = 4096;
 /// Least time between two records of the count.
 const INTERVAL_NS: u64 = 1_000_000_000;
 
+/// Nodes of all threads. The first belongs to none: it holds the sum that was written last, so that a forked child,
+/// which sees the slab zeroed, starts with that at 0, too.
 static SLAB: AtomicPtr<Node> = AtomicPtr::new(core::ptr::null_mut());
-static USED: AtomicUsize = AtomicUsize::new(0);
-static WRITTEN: AtomicU64 = AtomicU64::new(0);
+static USED: AtomicUsize = AtomicUsize::new(1);
 static WRITTEN_AT: AtomicU64 = AtomicU64::new(0);
 
 /// Where launches are counted when there is no memory for a slab.
@@ -52,7 +53,7 @@ pub fn total() -> (u64, u64) {
     if slab.is_null() {
         return sum;
     }
-    for index in 0..USED.load(SeqCst).min(MAX_THREADS) {
+    for index in 1..USED.load(SeqCst).min(MAX_THREADS) {
         // SAFETY: the slab has MAX_THREADS nodes, and it is never freed.
         let node = unsafe { &*slab.wrapping_add(index) };
         sum.0 = sum.0.wrapping_add(node.kernels.load(Relaxed));
@@ -68,11 +69,17 @@ pub fn flush() {
     if now.wrapping_sub(at) < INTERVAL_NS && at != 0 {
         return;
     }
-    let (kernels, graphs) = total();
-    let sum = kernels.wrapping_add(graphs);
-    if sum == WRITTEN.load(Relaxed) || WRITTEN_AT.compare_exchange(at, now, SeqCst, SeqCst).is_err() {
+    let slab = SLAB.load(SeqCst);
+    if slab.is_null() {
         return;
     }
-    WRITTEN.store(sum, Relaxed);
+    // SAFETY: the slab is never freed.
+    let written = unsafe { &(*slab).kernels };
+    let (kernels, graphs) = total();
+    let sum = kernels.wrapping_add(graphs);
+    if sum == written.load(Relaxed) || WRITTEN_AT.compare_exchange(at, now, SeqCst, SeqCst).is_err() {
+        return;
+    }
+    written.store(sum, Relaxed);
     RECORDER.write(&Note { arg0: kernels, arg1: graphs, ..Note::new(Kind::Launches, b"") });
 }

@@ -39,6 +39,7 @@ pub mod launches;
 pub mod library;
 pub mod lookup;
 pub mod outcome;
+mod own;
 pub mod recorder;
 pub mod rows;
 pub mod start;
@@ -47,24 +48,13 @@ pub mod thread;
 pub mod weak;
 pub mod wrappers;
 
-mod own {
-    use core::arch::naked_asm;
-
-    #[unsafe(naked)]
-    pub(crate) extern "C" fn begin() -> usize {
-        naked_asm!("lea rax, [rip + __ehdr_start]", "ret")
-    }
-
-    #[unsafe(naked)]
-    pub(crate) extern "C" fn end() -> usize {
-        naked_asm!("lea rax, [rip + _end]", "ret")
-    }
-}
-
 /// Whether an address lies in this very object.
 pub fn is_own(address: usize) -> bool {
     (own::begin()..own::end()).contains(&address)
 }
+
+/// What a file that is a shim, this one or another copy, has near its start.
+pub(crate) const MARK: &[u8] = b"firstlight-shim\0";
 
 /// An address in this object.
 pub(crate) fn own_address() -> usize {

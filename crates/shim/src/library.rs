@@ -2,12 +2,11 @@
 #![expect(unsafe_code, reason = "dlsym on the handle that is kept")]
 
 use crate::recorder::{Note, RECORDER};
-use crate::start::{c_path, terminated};
-use crate::{caller, grant, sys, weak};
+use crate::start::{self, c_path, terminated};
+use crate::{MARK, caller, grant, sys, weak};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::SeqCst};
 use firstlight_contract::grant::{AUTO, value};
-use firstlight_contract::paths;
 use firstlight_contract::record::Kind;
 
 /// A library that the shim stands in front of.
@@ -117,6 +116,7 @@ impl Library {
         match sys::identity(path) {
             Err(errno) => return refused(errno),
             Ok(identity) if Some(identity) == own => return refused(-1),
+            Ok(_) if is_shim(path) => return refused(-1),
             Ok(_) => {}
         }
         let Some(handle) = weak::open(path) else {
@@ -132,5 +132,8 @@ impl Library {
     }
 }
 
-/// Where the driver half of the shim is mounted: its NVML entries record.
-pub const SHIM: &[u8] = c_path!(paths::container::SHIM);
+/// Whether the file is a copy of the shim: two that stood behind one another would call each other for ever.
+fn is_shim(path: &[u8]) -> bool {
+    let mut head = [0; 1024];
+    start::read_file(path, &mut head).windows(MARK.len()).any(|window| window == MARK)
+}

@@ -1,0 +1,167 @@
+//! What is written down.
+
+use crate::common::{Place, about, client, compiled, driver, lines, told};
+use firstlight_contract::record::{Kind, Role, start};
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+#[test]
+fn the_first_record_says_what_the_process_is() {
+    let place = Place::with_driver(&driver());
+    let mut ollama = place.program(&client());
+    ollama.arg0("/usr/bin/ollama").args(["runner", "--model", "/m"]).env("GGML_CUDA_INIT", "1");
+    lines(&ollama.output().unwrap());
+    let chain = place.chain();
+    let (kind, _, _, role, bits) = told(&chain[0]);
+    assert_eq!((kind, role), (Kind::Start, Role::EngineRunner as u64));
+    assert_eq!(bits, start::GLIBC | start::SECOND_PASS);
+    assert_eq!(chain[0].text.as_str(), "/usr/bin/ollama runner --model");
+}
+
+#[test]
+fn a_musl_process_starts_with_a_record_too() {
+    let musl = compiled("client-musl", "client.c", "musl-gcc", &[]);
+    let place = Place::with_driver(&driver());
+    lines(&place.program(&musl).output().unwrap());
+    let (kind, _, _, _, bits) = told(&place.chain()[0]);
+    assert_eq!((kind, bits), (Kind::Start, start::MUSL));
+}
+
+#[test]
+fn the_whole_way_from_init_to_a_synchronised_launch_is_told_in_order() {
+    let place = Place::with_driver(&driver());
+    place.run(&[
+        "version",
+        "init",
+        "count",
+        "table",
+        "context",
+        "memory",
+        "allocate:10",
+        "launch",
+        "synchronise",
+    ]);
+    let chain = place.chain();
+    let stages: Vec<_> = chain
+        .iter()
+        .map(told)
+        .filter(|(kind, ..)| {
+            !matches!(kind, Kind::Module | Kind::DriverOpened | Kind::Start | Kind::Launches)
+        })
+        .collect();
+    let (low, high) = (0x4ae7_f45b_6cfb_d56b, 0xf99d_fd12_39d9_8789);
+    assert_eq!(
+        stages,
+        [
+            (Kind::CallReturned, "cuDriverGetVersion", 0, 13050, 0),
+            (Kind::CallEntered, "cuInit", 0, 0, 0),
+            (Kind::CallReturned, "cuInit", 0, 0, 0),
+            (Kind::CallReturned, "cuDeviceGetCount", 0, 2, 0),
+            (Kind::TableAsked, "cuGetExportTable", 0, low, high),
+            (Kind::CallEntered, "cuDevicePrimaryCtxRetain", 0, 0, 1),
+            (Kind::CallReturned, "cuDevicePrimaryCtxRetain", 0, 0, 1),
+            (Kind::CallReturned, "cuMemGetInfo_v2", 0, 1000, 2000),
+            (Kind::CallReturned, "cuMemAlloc_v2", 0, 10, 0),
+            (Kind::CallReturned, "cuLaunchKernel", 0, 0, 0),
+            (Kind::CallReturned, "cuCtxSynchronize", 0, 0, 0),
+        ]
+    );
+}
+
+#[test]
+fn the_first_failure_is_written_and_its_repeats_are_counted() {
+    let place = Place::with_driver(&driver());
+    let mut failing = place.program(&client());
+    failing.env("DRIVER_INIT", "802").args(["init"; 5]);
+    assert_eq!(lines(&failing.output().unwrap()), ["init=802"; 5]);
+    let chain = place.chain();
+    assert_eq!(told(about(&chain, Kind::CallReturned, "cuInit")).2, 802);
+    let repeats: Vec<_> = chain
+        .iter()
+        .filter(|entry| entry.record.kind == Kind::Repeated)
+        .map(|entry| entry.record.arg0)
+        .collect();
+    assert_eq!(repeats, [1, 2, 4], "at each power of two");
+}
+
+#[test]
+fn a_failure_after_a_success_is_written_with_what_was_asked_for() {
+    let place = Place::with_driver(&driver());
+    let said = place.run(&["allocate:10", "allocate:20", "allocate:5000"]);
+    assert_eq!(said, ["allocate:10=0", "allocate:20=0", "allocate:5000=2"]);
+    let outcomes: Vec<_> = place
+        .chain()
+        .iter()
+        .map(told)
+        .filter(|(kind, ..)| *kind == Kind::CallReturned)
+        .map(|(_, _, result, bytes, _)| (result, bytes))
+        .collect();
+    assert_eq!(outcomes, [(0, 10), (2, 5000)]);
+}
+
+#[test]
+fn launches_are_counted_and_the_count_is_written_by_a_later_wait() {
+    let place = Place::with_driver(&driver());
+    place.run(&["launch1000", "graph", "graph", "sleep", "sleep", "synchronise"]);
+    let chain = place.chain();
+    let last = chain.iter().rfind(|entry| entry.record.kind == Kind::Launches).unwrap();
+    assert_eq!((last.record.arg0, last.record.arg1), (1000, 2));
+}
+
+#[test]
+fn launches_of_all_threads_are_in_the_sum() {
+    let place = Place::with_driver(&driver());
+    place.run(&["race", "sleep", "sleep", "synchronise"]);
+    let chain = place.chain();
+    let last = chain.iter().rfind(|entry| entry.record.kind == Kind::Launches).unwrap();
+    assert_eq!(last.record.arg0, 8000);
+}
+
+#[test]
+fn a_forked_child_begins_a_chain_of_its_own_and_counts_its_own_launches() {
+    let place = Place::with_driver(&driver());
+    let mut forking = place.program(&client());
+    let out = place.folder().join("out");
+    forking.env("CLIENT_OUT", &out).args(["launch1000", "fork", "launch", "sleep", "sleep", "synchronise"]);
+    lines(&forking.output().unwrap());
+    let chains = place.chains();
+    assert_eq!(chains.len(), 2);
+    let (parent, child) = (&chains[0], &chains[1]);
+    let (kind, _, _, parents_pid, _) = told(&child[0]);
+    assert_eq!((kind, parents_pid), (Kind::Forked, u64::from(parent[0].record.pid)));
+    let launches = |chain: &[firstlight_contract::decode::Entry]| {
+        chain.iter().rfind(|entry| entry.record.kind == Kind::Launches).map(|entry| entry.record.arg0)
+    };
+    assert_eq!((launches(parent), launches(child)), (Some(1001), Some(1)));
+}
+
+#[test]
+fn what_was_entered_is_on_disk_when_the_process_is_killed_inside() {
+    let place = Place::with_driver(&driver());
+    let mut hanging = place.program(&client());
+    hanging.env("DRIVER_HANG", "1").args(["version", "init"]).stdout(Stdio::null());
+    let mut child = hanging.spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !place.entries().iter().any(|entry| told(entry).0 == Kind::CallEntered) {
+        assert!(Instant::now() < deadline, "cuInit was never entered");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let chain = place.chain();
+    assert_eq!(told(chain.last().unwrap()), (Kind::CallEntered, "cuInit", 0, 0, 0));
+}
+
+#[test]
+fn nvml_and_the_driver_tell_one_story() {
+    let nvml = compiled("nvml.so", "nvml.c", "gcc", &["-shared", "-fPIC"]);
+    let place = Place::with_driver(&nvml);
+    assert_eq!(
+        place.run(&["nvml:nvmlInit_v2", "nvml:nvmlDeviceGetCount_v2"]),
+        ["nvml:nvmlInit_v2=0", "nvml:nvmlDeviceGetCount_v2=0"]
+    );
+    let chain = place.chain();
+    assert_eq!(told(about(&chain, Kind::DriverOpened, "")).3, 1, "it is NVML");
+    assert_eq!(told(about(&chain, Kind::CallReturned, "nvmlDeviceGetCount_v2")).3, 3);
+}

@@ -1,0 +1,57 @@
+//! Which driver is opened, and what is said where there is none.
+
+use crate::common::{Place, about, artefacts, driver, shim, told};
+use firstlight_contract::record::Kind;
+
+#[test]
+fn the_driver_of_the_grant_is_opened_at_the_first_call_and_not_before() {
+    let place = Place::with_driver(&driver());
+    place.run(&[]);
+    assert_eq!(place.chain().len(), 1, "the start record alone");
+    let place = Place::with_driver(&driver());
+    place.run(&["init"]);
+    let chain = place.chain();
+    let opened = about(&chain, Kind::DriverOpened, "");
+    assert!(driver().ends_with(opened.text.as_str().rsplit('/').next().unwrap()), "{opened:?}");
+}
+
+#[test]
+fn without_a_driver_cuda_answers_as_where_there_is_none() {
+    let place = Place::without_driver();
+    let said = place.run(&["version", "init", "count", "call:cuStreamCreate", "nvml:nvmlInit_v2"]);
+    assert_eq!(said, ["version=0", "init=100", "count=-3", "call:cuStreamCreate=3", "nvml:nvmlInit_v2=12"]);
+    let chain = place.chain();
+    let searched = about(&chain, Kind::DriverSearched, "");
+    assert_eq!((searched.record.result, searched.text.as_str()), (2, "/nowhere/libcuda.so.1"));
+    assert_eq!(told(about(&chain, Kind::DriverMissing, "")).3, 1);
+}
+
+#[test]
+fn the_shim_does_not_take_itself_or_a_copy_of_itself_for_the_driver() {
+    let copy = tempfile::tempdir().unwrap();
+    let copied = copy.path().join("libcuda.so.1");
+    std::fs::copy(shim(), &copied).unwrap();
+    for path in [shim(), copied] {
+        let place = Place::with_driver(&path);
+        assert_eq!(place.run(&["init", "version"]), ["init=100", "version=0"]);
+        let chain = place.chain();
+        assert_eq!(about(&chain, Kind::DriverSearched, "").record.result, -1);
+    }
+}
+
+#[test]
+fn nvml_of_the_grant_is_not_the_shims_own() {
+    let place = Place::with_driver(&artefacts().join("libnvidia-ml.so.1"));
+    assert_eq!(place.run(&["nvml:nvmlInit_v2"]), ["nvml:nvmlInit_v2=12"]);
+}
+
+#[test]
+fn a_file_that_is_no_library_is_no_driver() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("libcuda.so.1");
+    std::fs::write(&text, "not an ELF file").unwrap();
+    let place = Place::with_driver(&text);
+    assert_eq!(place.run(&["init"]), ["init=100"]);
+    let chain = place.chain();
+    assert_eq!(about(&chain, Kind::DriverSearched, "").record.result, 80, "ELIBBAD");
+}
