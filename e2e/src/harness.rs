@@ -1,7 +1,12 @@
 //! What tests speak with: kubectl, helm, namespaces, waiting with a reason.
 
+pub mod dump;
+pub mod install;
 pub mod kubectl;
+pub mod prometheus;
+pub mod scenario;
 pub mod wait;
+pub mod workload;
 
 use std::fs::File;
 use std::io::Read;

@@ -142,7 +142,11 @@ impl Component {
                 node.command([ctr.as_os_str(), "version".as_ref()])
             }
             Self::Kubelet => node.command(["test", "-S", "/var/lib/kubelet/device-plugins/kubelet.sock"]),
-            Self::Prometheus => node.command(["curl", "-sf", &format!("{}/-/ready", super::PROMETHEUS)]),
+            Self::Prometheus => {
+                let ready = crate::harness::prometheus::get(super::PROMETHEUS, "/-/ready");
+                return Ok(ready
+                    .map_or_else(|error| Progress::Waiting(format!("{error:#}")), |_| Progress::Done(())));
+            }
             Self::Discovery => {
                 node.command(["test", "-s", &state.join("config/targets/pods.json").to_string_lossy()])
             }

@@ -151,9 +151,14 @@ pub(super) fn remove(state: &Path) -> Result<()> {
     if netns().exists() {
         run("ip", ["netns", "del", NAME])?;
     }
-    if Path::new("/sys/class/net").join(HOST_LINK).exists() {
-        run("ip", ["link", "del", HOST_LINK])?;
-    }
+    // The kernel removes the link with the namespace, in its own time.
+    wait_for(&format!("the link {HOST_LINK} to go"), Duration::from_secs(20), || {
+        if !Path::new("/sys/class/net").join(HOST_LINK).exists() {
+            return Ok(Progress::Done(()));
+        }
+        let removed = run("ip", ["link", "del", HOST_LINK]);
+        Ok(Progress::Waiting(removed.err().map(|error| format!("{error:#}")).unwrap_or_default()))
+    })?;
     for folder in cgroups()? {
         wait_for(&format!("{} to be empty", folder.display()), Duration::from_secs(20), || {
             Ok(match remove_cgroup(&folder) {

@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_look_that_fails_ends_the_wait_at_once() {
         let error =
-            wait_for::<()>("a miracle", Duration::from_secs(60), || bail!("the world ended")).unwrap_err();
+            wait_for::<()>("a miracle", Duration::from_mins(1), || bail!("the world ended")).unwrap_err();
         assert_eq!(error.to_string(), "the world ended");
     }
 }

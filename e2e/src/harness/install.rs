@@ -1,0 +1,59 @@
+//! Firstlight on the cluster, installed once for all tests of a program.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::scenario::kubectl;
+use crate::cluster::Cluster;
+
+/// Where the tests install the chart.
+pub const NAMESPACE: &str = "firstlight-system";
+/// The release's name.
+pub const RELEASE: &str = "firstlight";
+
+/// Brings the local cluster up, imports `build/images` and installs the chart; later calls do nothing.
+///
+/// On a foreign cluster (`FIRSTLIGHT_KUBECONFIG`) only the chart is installed.
+pub fn once() -> Result<()> {
+    static DONE: OnceLock<Result<(), String>> = OnceLock::new();
+    DONE.get_or_init(|| prepare().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(|error| anyhow!(error))
+}
+
+fn prepare() -> Result<()> {
+    if std::env::var_os("FIRSTLIGHT_KUBECONFIG").is_none() {
+        let cluster = Cluster::up()?;
+        let folder = root().join("build/images");
+        let items = std::fs::read_dir(&folder)
+            .with_context(|| format!("no images in {}: run `make images`", folder.display()))?;
+        for archive in items.filter_map(|item| Some(item.ok()?.path())) {
+            if archive.extension().is_some_and(|extension| extension == "tar") {
+                cluster.import(&archive)?;
+            }
+        }
+    }
+    chart(&[])
+}
+
+/// Installs or upgrades the chart with the tests' values and these settings (`key=value`); returns when it is ready.
+pub fn chart(settings: &[&str]) -> Result<()> {
+    let path = root();
+    let values = path.join("e2e/demo/values.yaml");
+    let chart = path.join("charts/firstlight");
+    let mut words: Vec<String> = ["upgrade", "--install", RELEASE].map(str::to_owned).to_vec();
+    words.push(chart.display().to_string());
+    words.extend(["--namespace", NAMESPACE, "--create-namespace", "--values"].map(str::to_owned));
+    words.push(values.display().to_string());
+    words.extend(["--wait", "--timeout", "120s"].map(str::to_owned));
+    words.extend(settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]));
+    kubectl()?.helm(words).map(drop)
+}
+
+/// The repository.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}

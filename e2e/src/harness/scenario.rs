@@ -1,0 +1,259 @@
+//! One test's world: a namespace of its own, and what can be seen there.
+#![expect(clippy::indexing_slicing, reason = "a JSON value answers null for a name that it does not have")]
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use firstlight_contract::names::condition::GPU_READY;
+use serde_json::{Value, json};
+
+use super::kubectl::Kubectl;
+use super::prometheus::{self, Sample};
+use super::wait::{Progress, wait_for};
+use super::{install, random_name};
+use crate::cluster::{Cluster, PROMETHEUS};
+
+/// How long things on a busy machine may take.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+/// Label of every namespace that a test makes.
+const TEST_LABEL: &str = "firstlight.dev/e2e";
+
+/// A pod condition as its author wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// CamelCase word.
+    pub reason: String,
+    /// Sentence for people.
+    pub message: String,
+}
+
+/// A namespace of its own on a cluster where Firstlight is installed.
+#[derive(Debug)]
+pub struct Scenario {
+    /// kubectl without a namespace.
+    pub kubectl: Kubectl,
+    /// Name of the namespace.
+    pub namespace: String,
+}
+
+/// Runs `body` in a fresh namespace on a cluster with Firstlight; shows what is there when it fails, then cleans up.
+///
+/// `FIRSTLIGHT_KEEP=1` leaves the namespace of a failed test.
+pub fn scenario(body: impl FnOnce(&Scenario) -> Result<()>) -> Result<()> {
+    scenario_with(&[], body)
+}
+
+/// Like [`scenario`], the namespace with these labels.
+pub fn scenario_with(labels: &[(&str, &str)], body: impl FnOnce(&Scenario) -> Result<()>) -> Result<()> {
+    install::once()?;
+    let scenario = Scenario { kubectl: kubectl()?, namespace: format!("e2e-{}", random_name()) };
+    let mut all = json!({TEST_LABEL: "true"});
+    for (key, value) in labels {
+        all[*key] = json!(value);
+    }
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": scenario.namespace, "labels": all}});
+    scenario.kubectl.create(&namespace)?;
+    wait_for("the namespace's service account", PATIENCE, || {
+        Ok(match scenario.run(["get", "serviceaccount", "default"]) {
+            Ok(_) => Progress::Done(()),
+            Err(error) => Progress::Waiting(format!("{error:#}")),
+        })
+    })?;
+    let result = catch_unwind(AssertUnwindSafe(|| body(&scenario)));
+    let failed = !matches!(result, Ok(Ok(())));
+    if failed {
+        super::dump::everything(&scenario);
+    }
+    if !(failed && std::env::var_os("FIRSTLIGHT_KEEP").is_some()) {
+        scenario.kubectl.run(["delete", "namespace", &scenario.namespace, "--wait=false"])?;
+        scenario.run(["delete", "pods", "--all", "--grace-period=1", "--wait=true", "--timeout=60s"])?;
+    }
+    result.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// kubectl for the cluster of `FIRSTLIGHT_KUBECONFIG`, else for the local one.
+pub fn kubectl() -> Result<Kubectl> {
+    match std::env::var_os("FIRSTLIGHT_KUBECONFIG").filter(|value| !value.is_empty()) {
+        Some(path) => Kubectl::new(PathBuf::from(path)),
+        None => Kubectl::new(Cluster::running()?.kubeconfig()),
+    }
+}
+
+impl Scenario {
+    /// kubectl in the namespace.
+    pub fn run<'a>(&'a self, arguments: impl IntoIterator<Item = &'a str>) -> Result<String> {
+        let namespace: [&str; 2] = ["-n", &self.namespace];
+        let words: Vec<&str> = namespace.into_iter().chain(arguments).collect();
+        self.kubectl.run(words)
+    }
+
+    /// Expects a refusal of `object`; returns its text.
+    pub fn refused(&self, object: &Value) -> Result<String> {
+        match self.create(object) {
+            Ok(said) => bail!("it was not refused: {said}"),
+            Err(error) => Ok(format!("{error:#}")),
+        }
+    }
+
+    /// Creates an object; returns what kubectl said, warnings included.
+    pub fn create(&self, object: &Value) -> Result<String> {
+        self.kubectl.stdin(["-n", &self.namespace, "create", "-f", "-"], object)
+    }
+
+    /// An object as JSON.
+    pub fn get(&self, kind: &str, name: &str) -> Result<Value> {
+        self.kubectl.get(["-n", &self.namespace, kind, name])
+    }
+
+    /// The newest pod of an app that is not on its way out, once it is ready.
+    pub fn ready_pod(&self, app: &str) -> Result<String> {
+        self.pod_where(app, "ready", |pod| {
+            let conditions =
+                pod.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+            conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        })
+    }
+
+    /// The newest pod of an app that is not on its way out, once `wanted` says so.
+    pub fn pod_where(&self, app: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<String> {
+        wait_for(&format!("a pod of {app} to be {what}"), PATIENCE, || {
+            let list = self.kubectl.get([
+                "-n",
+                &self.namespace,
+                "pods",
+                "-l",
+                &format!("app={app}"),
+                "--sort-by=.metadata.creationTimestamp",
+            ])?;
+            let pods = list["items"].as_array().cloned().unwrap_or_default();
+            let alive = pods.iter().rev().find(|pod| pod.pointer("/metadata/deletionTimestamp").is_none());
+            Ok(match alive {
+                Some(pod) if wanted(pod) => {
+                    Progress::Done(pod["metadata"]["name"].as_str().unwrap_or_default().to_owned())
+                }
+                Some(pod) => Progress::Waiting(pod["status"].to_string()),
+                None => Progress::waiting("no pod"),
+            })
+        })
+    }
+
+    /// Our condition on a pod.
+    pub fn condition(&self, pod: &str) -> Result<Option<Condition>> {
+        let object = self.get("pod", pod)?;
+        let conditions =
+            object.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+        let text = |condition: &Value, field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+        Ok(conditions.iter().find(|condition| condition["type"] == GPU_READY).map(|condition| Condition {
+            status: text(condition, "status"),
+            reason: text(condition, "reason"),
+            message: text(condition, "message"),
+        }))
+    }
+
+    /// Waits until a pod's condition has this status; returns it.
+    pub fn gpu_ready(&self, pod: &str, status: &str) -> Result<Condition> {
+        wait_for(&format!("{GPU_READY}={status} on pod {pod}"), PATIENCE, || {
+            Ok(match self.condition(pod)? {
+                Some(condition) if condition.status == status => Progress::Done(condition),
+                other => Progress::Waiting(format!("{other:?}")),
+            })
+        })
+    }
+
+    /// Waits for an Event of this reason on a pod; returns its message.
+    pub fn event(&self, pod: &str, reason: &str) -> Result<String> {
+        let selector = format!("involvedObject.name={pod}");
+        wait_for(&format!("the Event {reason} on pod {pod}"), PATIENCE, || {
+            let list = self.kubectl.get(["-n", &self.namespace, "events", "--field-selector", &selector])?;
+            let events = list["items"].as_array().cloned().unwrap_or_default();
+            let found = events.iter().find(|event| event["reason"] == reason);
+            let reasons: Vec<_> = events.iter().map(|event| event["reason"].to_string()).collect();
+            Ok(found.map_or_else(
+                || Progress::Waiting(reasons.join(" ")),
+                |event| Progress::Done(event["message"].as_str().unwrap_or_default().to_owned()),
+            ))
+        })
+    }
+
+    /// What a pod has logged.
+    pub fn logs(&self, pod: &str) -> Result<String> {
+        self.run(["logs", pod, "--all-containers"])
+    }
+
+    /// Waits until the log of a pod holds `text`; returns the line.
+    pub fn logged(&self, pod: &str, text: &str) -> Result<String> {
+        wait_for(&format!("{text:?} in the log of {pod}"), PATIENCE, || {
+            let log = self.logs(pod)?;
+            let end: Vec<_> = log.lines().rev().take(3).collect();
+            Ok(log
+                .lines()
+                .find(|line| line.contains(text))
+                .map_or_else(|| Progress::Waiting(end.join(" | ")), |line| Progress::Done(line.to_owned())))
+        })
+    }
+
+    /// Runs a line of shell in a container of a pod.
+    pub fn shell(&self, pod: &str, container: &str, line: &str) -> Result<String> {
+        self.run(["exec", pod, "-c", container, "--", "sh", "-c", line])
+    }
+
+    /// `GET` of an Ollama's API.
+    pub fn ollama_get(&self, pod: &str, path: &str) -> Result<Value> {
+        let text = self.kubectl.run(["get", "--raw", &self.proxy(pod, path)])?;
+        serde_json::from_str(&text).with_context(|| format!("Ollama did not answer with JSON: {text}"))
+    }
+
+    /// Makes the tiny model known to an Ollama and lets it generate; returns the answer.
+    pub fn generate(&self, pod: &str) -> Result<Value> {
+        self.shell(
+            pod,
+            "ollama",
+            "printf 'FROM /models/tiny.gguf\\n' >/tmp/Modelfile && ollama create tiny -f /tmp/Modelfile 2>&1",
+        )?;
+        let question =
+            json!({"model": "tiny", "prompt": "hello", "stream": false, "options": {"num_predict": 8}});
+        let text = self
+            .kubectl
+            .stdin(["create", "--raw", &self.proxy(pod, "/api/generate"), "-f", "-"], &question)?;
+        serde_json::from_str(&text).with_context(|| format!("Ollama did not answer with JSON: {text}"))
+    }
+
+    fn proxy(&self, pod: &str, path: &str) -> String {
+        format!("/api/v1/namespaces/{}/pods/{pod}:11434/proxy{path}", self.namespace)
+    }
+
+    /// Waits until an expression has an answer that `wanted` accepts; returns it.
+    pub fn metric(&self, expression: &str, wanted: impl Fn(&Sample) -> bool) -> Result<Sample> {
+        let base = std::env::var("FIRSTLIGHT_PROMETHEUS").unwrap_or_else(|_| PROMETHEUS.to_owned());
+        wait_for(&format!("Prometheus to answer {expression}"), PATIENCE, || {
+            let samples = prometheus::query(&base, expression)?;
+            Ok(match samples.iter().find(|sample| wanted(sample)) {
+                Some(sample) => Progress::Done(sample.clone()),
+                None => Progress::Waiting(format!("{samples:?}")),
+            })
+        })
+    }
+
+    /// The local cluster's node.
+    ///
+    /// # Errors
+    /// On a foreign cluster, whose node nobody may enter.
+    pub fn cluster(&self) -> Result<Cluster> {
+        if std::env::var_os("FIRSTLIGHT_KUBECONFIG").is_some() {
+            bail!("this test enters the node: it needs the local cluster, not FIRSTLIGHT_KUBECONFIG");
+        }
+        Cluster::running()
+    }
+
+    /// Folders of the grants on the node.
+    pub fn grants(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.cluster()?.node().path(firstlight_contract::paths::node::GRANTS);
+        let Ok(items) = fs::read_dir(&folder) else { return Ok(Vec::new()) };
+        Ok(items.filter_map(|item| Some(item.ok()?.path())).collect())
+    }
+}
