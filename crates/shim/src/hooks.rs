@@ -1,7 +1,7 @@
 //! Which wrapper stands for which function: from the list, by its action.
 #![expect(unsafe_code, reason = "naked entries")]
 
-use crate::{front, lookup, wrappers};
+use crate::{front, lookup, thread, wrappers};
 use core::arch::naked_asm;
 
 /// Saves the registers that carry arguments, calls a function of the shim with the id (r11d), the client's return
@@ -41,7 +41,7 @@ macro_rules! detour {
 detour!(
     /// A thread's first launch through a counting entry.
     attach,
-    crate::thread::attach,
+    thread::attach,
     no_entry
 );
 
@@ -50,14 +50,13 @@ pub extern "C" fn no_entry(_: u16) -> usize {
     0
 }
 
-/// A launch entry that counts: increments the thread's counter and jumps to the driver.
+/// A launch entry that counts: finds the thread's counters, increments one and jumps to the driver.
 macro_rules! counting {
-    ($id:literal, $offset:literal) => {{
+    ($id:literal, $offset:literal, $($find:literal),+) => {{
         #[unsafe(naked)]
         unsafe extern "C" fn counting() {
             naked_asm!(
-                "lea rax, [rip + firstlight_node@TLSDESC]",
-                "call qword ptr [rax + firstlight_node@TLSCALL]",
+                $($find,)+
                 "mov rax, qword ptr fs:[rax]",
                 "test rax, rax",
                 "jz 2f",
@@ -66,22 +65,39 @@ macro_rules! counting {
                 "2:",
                 "mov r11d, {id}",
                 "jmp {attach}",
+                "/* {word} */",
                 real = sym front::REAL,
                 slot = const 8 * $id,
                 id = const $id,
                 attach = sym attach,
+                word = sym thread::OFFSET,
             )
         }
-        Some(counting as *const () as usize)
+        counting as *const () as usize
     }};
+}
+
+macro_rules! counting_either {
+    ($id:literal, $offset:literal) => {
+        Some(if thread::is_static() {
+            counting!($id, $offset, "mov rax, qword ptr [rip + {word}]")
+        } else {
+            counting!(
+                $id,
+                $offset,
+                "lea rax, [rip + firstlight_node@TLSDESC]",
+                "call qword ptr [rax + firstlight_node@TLSCALL]"
+            )
+        })
+    };
 }
 
 macro_rules! counting_of {
     ($id:literal, launch) => {
-        counting!($id, 0)
+        counting_either!($id, 0)
     };
     ($id:literal, graph_launch) => {
-        counting!($id, 8)
+        counting_either!($id, 8)
     };
     ($id:literal, $other:ident) => {
         None

@@ -74,19 +74,24 @@ pub static RECORDER: Recorder = Recorder {
 };
 
 impl Recorder {
-    /// Starts to record into the file at `path` (NUL-terminated). Called once, while the process has one thread.
-    pub fn begin(&self, path: &[u8]) {
-        if self.active.load(SeqCst) || path.len() > MAX_PATH {
+    /// Writes the first record into an open file, and from then on records go to the file at its path. Called
+    /// once, while the process has one thread.
+    pub fn write_first(&self, note: &Note<'_>, file: File) {
+        if self.active.load(SeqCst) {
+            file.close();
             return;
         }
         // SAFETY: nobody reads the path before `active` is set below.
         let kept = unsafe { &mut *self.path.get() };
-        for (to, from) in kept.iter_mut().zip(path) {
+        for (to, from) in kept.iter_mut().zip(file.path()) {
             *to = *from;
         }
-        self.path_length.store(path.len(), SeqCst);
+        self.path_length.store(file.path().len(), SeqCst);
         self.pid.store(sys::pid(), SeqCst);
         self.process.store(sys::now(Clock::Boottime), SeqCst);
+        let mut encoded = [0; MAX_ENCODED];
+        file.append(self.number(note).encode(note.text, &mut encoded));
+        file.close();
         self.active.store(true, SeqCst);
     }
 
@@ -121,6 +126,11 @@ impl Recorder {
         // SAFETY: the lock is held.
         let pending = unsafe { &mut *self.pending.get() };
         let mut used = self.pending_length.load(Relaxed);
+        if used == 0 && now {
+            self.append(bytes);
+            self.locked.store(false, SeqCst);
+            return;
+        }
         if used + bytes.len() > MAX_PENDING {
             self.append(pending.get(..used).unwrap_or(&[]));
             used = 0;
@@ -182,11 +192,9 @@ impl Recorder {
         // SAFETY: the path is not written any more once the recorder is active.
         let path = unsafe { &*self.path.get() };
         let Some(path) = path.get(..self.path_length.load(Relaxed)) else { return };
-        if let Some(descriptor) = open(path) {
-            if fits_the_limit(descriptor, bytes.len()) {
-                let _ = sys::write(descriptor, bytes);
-            }
-            sys::close(descriptor);
+        if let Ok(file) = File::open(path) {
+            file.append(bytes);
+            file.close();
         }
     }
 }
@@ -197,23 +205,47 @@ impl core::fmt::Debug for Recorder {
     }
 }
 
-/// Whether a file can be appended to.
-pub fn is_writable(path: &[u8]) -> Result<(), i32> {
-    sys::open(path, sys::flags::APPEND).map(sys::close)
+/// A record file, open for a moment: a host that closes all descriptors must not find our bytes in a file of its own.
+#[derive(Debug)]
+pub struct File {
+    descriptor: usize,
+    path: [u8; MAX_PATH],
+    length: usize,
 }
 
-fn open(path: &[u8]) -> Option<usize> {
-    let descriptor = sys::open(path, sys::flags::APPEND).ok()?;
-    if descriptor >= LEAST_DESCRIPTOR {
-        return Some(descriptor);
+impl File {
+    /// Opens the file at a path (NUL-terminated) on a descriptor that no host expects to be its own.
+    pub fn open(path: &[u8]) -> Result<Self, i32> {
+        let mut kept = [0; MAX_PATH];
+        let Some(slot) = kept.get_mut(..path.len()) else { return Err(sys::ENAMETOOLONG) };
+        for (to, from) in slot.iter_mut().zip(path) {
+            *to = *from;
+        }
+        let low = sys::open(path, sys::flags::APPEND)?;
+        if low >= LEAST_DESCRIPTOR {
+            return Ok(Self { descriptor: low, path: kept, length: path.len() });
+        }
+        let higher = sys::duplicate(low, LEAST_DESCRIPTOR);
+        sys::close(low);
+        higher.map(|descriptor| Self { descriptor, path: kept, length: path.len() })
     }
-    let higher = sys::duplicate(descriptor, LEAST_DESCRIPTOR).ok();
-    sys::close(descriptor);
-    higher
-}
 
-fn fits_the_limit(descriptor: usize, bytes: usize) -> bool {
-    let limit = sys::file_size_limit();
-    limit == u64::MAX
-        || sys::status(descriptor).is_ok_and(|status| status.size.saturating_add(bytes as u64) <= limit)
+    fn path(&self) -> &[u8] {
+        self.path.get(..self.length).unwrap_or(&[])
+    }
+
+    fn append(&self, bytes: &[u8]) {
+        let limit = sys::file_size_limit();
+        let fits = limit == u64::MAX
+            || sys::status(self.descriptor)
+                .is_ok_and(|status| status.size.saturating_add(bytes.len() as u64) <= limit);
+        if fits {
+            // Full or read-only: CUDA goes on.
+            let _ = sys::write(self.descriptor, bytes);
+        }
+    }
+
+    fn close(self) {
+        sys::close(self.descriptor);
+    }
 }

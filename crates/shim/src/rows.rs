@@ -6,8 +6,24 @@
     clippy::cast_possible_truncation,
     reason = "only in what the compiler evaluates: an index or a length beyond bounds does not compile"
 )]
+#![expect(unsafe_code, reason = "tables in a section of the linker's choice")]
 
+use core::cell::UnsafeCell;
 use firstlight_driver_api::Action;
+
+/// A table that lies among the writable data, behind the code: as constants, the tables would lie before it, and every
+/// process start would touch more pages to reach the code (8–16 µs). Nobody writes to them.
+struct Table<T>(UnsafeCell<T>);
+
+// SAFETY: never written.
+unsafe impl<T: Sync> Sync for Table<T> {}
+
+impl<T> Table<T> {
+    fn get(&self) -> &T {
+        // SAFETY: never written.
+        unsafe { &*self.0.get() }
+    }
+}
 
 /// One more than the highest function id.
 pub const SIZE: usize = 1160;
@@ -104,10 +120,10 @@ const IDS: [u16; DRIVER_IDS.len() + NVML_IDS.len()] = {
 const LENGTH: usize = DRIVER_NAMES.len() + NVML_NAMES.len();
 
 /// All symbols, each ended by a NUL, in the order of the lists.
-static NAMES: [u8; LENGTH] = NAMES_CONST;
+static NAMES: Table<[u8; LENGTH]> = Table(UnsafeCell::new(NAMES_CONST));
 
 /// Where the symbol of an id begins and ends (after its NUL) in [`NAMES`].
-static PLACES: [(u32, u32); SIZE] = {
+static PLACES: Table<[(u32, u32); SIZE]> = Table(UnsafeCell::new({
     let mut places = [(0, 0); SIZE];
     let (mut row, mut at, mut begin) = (0, 0, 0);
     while at < LENGTH {
@@ -120,7 +136,7 @@ static PLACES: [(u32, u32); SIZE] = {
     }
     assert!(row == COUNT, "a name for each row");
     places
-};
+}));
 
 #[expect(clippy::large_const_arrays, reason = "read by the compiler only")]
 const NAMES_CONST: [u8; LENGTH] = {
@@ -137,7 +153,7 @@ const NAMES_CONST: [u8; LENGTH] = {
     bytes
 };
 
-static ACTIONS: [Action; SIZE] = {
+static ACTIONS: Table<[Action; SIZE]> = Table(UnsafeCell::new({
     let mut actions = [Action::Forward; SIZE];
     let mut row = 0;
     while row < COUNT {
@@ -146,10 +162,10 @@ static ACTIONS: [Action; SIZE] = {
         row += 1;
     }
     actions
-};
+}));
 
 /// The first id of NVML's list; driver functions that are appended later stand behind it and are no NVML's.
-static IS_NVML: [bool; SIZE] = {
+static IS_NVML: Table<[bool; SIZE]> = Table(UnsafeCell::new({
     let mut flags = [false; SIZE];
     let mut row = 0;
     while row < NVML_IDS.len() {
@@ -157,22 +173,22 @@ static IS_NVML: [bool; SIZE] = {
         row += 1;
     }
     flags
-};
+}));
 
 /// The symbol of an id, with its NUL; empty for no id.
 pub fn symbol(id: u16) -> &'static [u8] {
-    let (begin, end) = PLACES.get(usize::from(id)).copied().unwrap_or((0, 0));
-    NAMES.get(begin as usize..end as usize).unwrap_or(&[])
+    let (begin, end) = PLACES.get().get(usize::from(id)).copied().unwrap_or((0, 0));
+    NAMES.get().get(begin as usize..end as usize).unwrap_or(&[])
 }
 
 /// What the shim does with a function.
 pub fn action(id: u16) -> Action {
-    ACTIONS.get(usize::from(id)).copied().unwrap_or(Action::Forward)
+    ACTIONS.get().get(usize::from(id)).copied().unwrap_or(Action::Forward)
 }
 
 /// Whether the function is NVML's.
 pub fn is_nvml(id: u16) -> bool {
-    IS_NVML.get(usize::from(id)).copied().unwrap_or(false)
+    IS_NVML.get().get(usize::from(id)).copied().unwrap_or(false)
 }
 
 /// What a row has to match to be what a lookup asks for.
@@ -185,7 +201,7 @@ struct Key {
     per_thread: bool,
 }
 
-static KEYS: [Key; DRIVER_IDS.len()] = {
+static KEYS: Table<[Key; DRIVER_IDS.len()]> = Table(UnsafeCell::new({
     let mut keys = [Key { id: 0, base: 0, length: 0, version: 0, per_thread: false }; DRIVER_IDS.len()];
     let (mut row, mut begin, mut at) = (0, 0, 0);
     while at < DRIVER_NAMES.len() {
@@ -204,7 +220,7 @@ static KEYS: [Key; DRIVER_IDS.len()] = {
         at += 1;
     }
     keys
-};
+}));
 
 /// The newest CUDA version that the list knows.
 pub const NEWEST: u32 = {
@@ -229,7 +245,7 @@ const HOOKED: usize = {
 };
 
 /// Positions in [`KEYS`] of the rows with an action: few enough to be searched at each of 400 lookups.
-static HOOKED_ROWS: [u16; HOOKED] = {
+static HOOKED_ROWS: Table<[u16; HOOKED]> = Table(UnsafeCell::new({
     let mut rows = [0; HOOKED];
     let (mut row, mut count) = (0, 0);
     while row < DRIVER_IDS.len() {
@@ -240,7 +256,7 @@ static HOOKED_ROWS: [u16; HOOKED] = {
         row += 1;
     }
     rows
-};
+}));
 
 /// FNV-1a over part of a text.
 const fn hash_of(text: &[u8], begin: usize, length: usize) -> u32 {
@@ -259,7 +275,11 @@ fn hash(name: &[u8]) -> u32 {
 
 /// Whether any function of this base name has an action: one comparison for each such function.
 fn is_hooked(hash: u32, name: &[u8]) -> bool {
-    HOOKED_ROWS.iter().filter_map(|row| KEYS.get(usize::from(*row))).any(|key| key.matches(hash, name))
+    HOOKED_ROWS
+        .get()
+        .iter()
+        .filter_map(|row| KEYS.get().get(usize::from(*row)))
+        .any(|key| key.matches(hash, name))
 }
 
 impl Key {
@@ -287,7 +307,7 @@ pub fn resolve(name: &[u8], version: u32, per_thread: bool) -> Option<u16> {
 
 fn resolve_hashed(hash: u32, name: &[u8], version: u32, per_thread: bool) -> Option<u16> {
     let newest = |thread: bool| {
-        let known = KEYS.iter().filter(|key| {
+        let known = KEYS.get().iter().filter(|key| {
             key.version != 0 && key.version <= version && key.per_thread == thread && key.matches(hash, name)
         });
         known.max_by_key(|key| key.version).map(|key| key.id)

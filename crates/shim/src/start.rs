@@ -1,23 +1,27 @@
 //! The start of a process: which record file, and the first record.
 #![expect(unsafe_code, reason = "argv, envp and auxv as the dynamic loader passes them")]
 
-use crate::recorder::{Note, RECORDER, is_writable};
+use crate::recorder::{File, Note, RECORDER};
 use crate::{sys, weak};
 use core::ffi::c_char;
 use firstlight_contract::grant;
-use firstlight_contract::record::{Kind, Role, start};
+use firstlight_contract::record::{Kind, MAX_TEXT, Role, start};
 use firstlight_contract::{names, paths};
 
 /// Words of argv in the start record.
 const WORDS: usize = 3;
-/// Bytes of the command line and of the environment that are looked at.
-const MAX_LINE: usize = 4096;
+/// Bytes of a word that are looked at: roles are read from flags and from the end of a program's path.
+const MAX_WORD: usize = 128;
+/// Bytes of the command line that are looked at; a fresh stack page costs as much as a system call.
+const MAX_LINE: usize = 1536;
+/// Bytes of the files in `/proc` that are looked at.
+const MAX_PROC: usize = 4096;
+/// Bytes of an environment variable that are looked at.
+const MAX_VARIABLE: usize = 512;
 
-/// What the dynamic loader (or `/proc`) tells of this process.
-#[derive(Clone, Copy, Debug)]
+/// What environment and auxiliary vector tell of this process.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Process<'a> {
-    /// The command line: words, each ended by a NUL.
-    pub command: &'a [u8],
     /// Whether the kernel set `AT_SECURE`.
     pub secure: bool,
     /// Whether this is Ollama's second discovery pass.
@@ -58,55 +62,83 @@ const AT_SECURE: usize = 23;
 /// # Safety
 /// On glibc, the arguments must be those that the loader passes.
 pub unsafe fn on_load(count: usize, arguments: *const *const c_char, environment: *const *const c_char) {
-    // The record file first: where there is none, the process costs one failed open.
-    match is_writable(RECORDS) {
-        Ok(()) => RECORDER.begin(RECORDS),
-        Err(sys::ENOENT) => {}
+    // The record file first: where there is none, the process costs one failed open and a look at its environment.
+    let opened = match File::open(RECORDS) {
+        Ok(file) => Some(file),
+        Err(sys::ENOENT) => None,
         Err(_) => return,
-    }
-    let mut line = [0; MAX_LINE];
+    };
     if weak::is_glibc() && !arguments.is_null() && !environment.is_null() {
         // SAFETY: as the caller vouches.
-        let (command, mut process) = unsafe { from_loader(count, arguments, environment, &mut line) };
-        process.command = line.get(..command).unwrap_or(&[]);
-        begin(&process);
+        let process = unsafe { from_loader(environment) };
+        let Some(file) = opened.or_else(|| by_environment(&process)) else { return };
+        // SAFETY: as above.
+        unsafe { begin(count, arguments, &process, file) };
     } else {
-        let mut variables = [0; MAX_LINE];
-        begin(&from_proc(&mut line, &mut variables));
+        begin_from_proc(opened);
     }
 }
 
-fn begin(process: &Process<'_>) {
-    if !RECORDER.is_active() {
-        let Some(path) = process.grant else { return };
-        begin_by_environment(path);
+/// # Safety
+/// The arguments must be the process's argc and argv.
+#[inline(never)]
+unsafe fn begin(count: usize, arguments: *const *const c_char, process: &Process<'_>, file: File) {
+    let mut line = [0; MAX_LINE];
+    let mut used = 0;
+    for index in 0..count {
+        // SAFETY: argv has `count` entries.
+        let pointer = unsafe { arguments.wrapping_add(index).read() };
+        // SAFETY: each is a NUL-terminated text.
+        let word = unsafe { text(pointer, MAX_WORD) };
+        for byte in word.iter().chain(&[0]) {
+            if let Some(slot) = line.get_mut(used) {
+                *slot = *byte;
+                used += 1;
+            }
+        }
     }
+    write(line.get(..used).unwrap_or(&[]), process, file);
+}
+
+#[inline(never)]
+fn begin_from_proc(opened: Option<File>) {
+    let mut variables = [0; MAX_PROC];
+    let mut line = [0; MAX_PROC];
+    let mut process = Process::default();
+    for variable in read_file(b"/proc/self/environ\0", &mut variables).split(|byte| *byte == 0) {
+        consider(variable, &mut process);
+    }
+    let Some(file) = opened.or_else(|| by_environment(&process)) else { return };
+    write(read_file(b"/proc/self/cmdline\0", &mut line), &process, file);
+}
+
+fn write(command: &[u8], process: &Process<'_>, file: File) {
     let libc = if weak::is_glibc() { start::GLIBC } else { start::MUSL };
     let secure = if process.secure { start::AT_SECURE } else { 0 };
     let pass = if process.second_pass { start::SECOND_PASS } else { 0 };
-    let mut text = [0; 3 * 64];
-    let length = words(process.command, &mut text);
-    RECORDER.write(&Note {
-        arg0: role(process.command) as u64,
+    let mut text = [0; MAX_TEXT];
+    let length = words(command, &mut text);
+    let note = Note {
+        arg0: role(command) as u64,
         arg1: libc | secure | pass,
         ..Note::new(Kind::Start, text.get(..length).unwrap_or(&[]))
-    });
+    };
+    RECORDER.write_first(&note, file);
 }
 
-/// A grant named by the environment counts only where the container has none of its own.
-fn begin_by_environment(path: &[u8]) {
-    if sys::identity(GRANT).is_ok() {
-        return;
+/// The record file of the grant that the environment names. It counts only where the container has none of its own.
+#[inline(never)]
+fn by_environment(process: &Process<'_>) -> Option<File> {
+    let path = process.grant?;
+    if process.secure || sys::identity(GRANT).is_ok() {
+        return None;
     }
     let mut kept = [0; 256];
-    let Some(path) = terminated(path, &mut kept) else { return };
-    crate::grant::use_file(path);
+    crate::grant::use_file(terminated(path, &mut kept)?);
     crate::grant::with(|text| {
         let mut kept = [0; 256];
-        if let Some(path) = grant::value(text, b"records").and_then(|path| terminated(path, &mut kept)) {
-            RECORDER.begin(path);
-        }
-    });
+        File::open(terminated(grant::value(text, b"records")?, &mut kept)?).ok()
+    })
 }
 
 /// Copies a path and ends it with a NUL.
@@ -136,27 +168,9 @@ pub unsafe fn text<'a>(pointer: *const c_char, most: usize) -> &'a [u8] {
 }
 
 /// # Safety
-/// The arguments must be the process's argc, argv and envp; the auxiliary vector follows envp (x86-64 psABI).
-unsafe fn from_loader<'a>(
-    count: usize,
-    arguments: *const *const c_char,
-    environment: *const *const c_char,
-    line: &mut [u8; MAX_LINE],
-) -> (usize, Process<'a>) {
-    let mut used = 0;
-    for index in 0..count {
-        // SAFETY: argv has `count` entries.
-        let pointer = unsafe { arguments.wrapping_add(index).read() };
-        // SAFETY: each is a NUL-terminated text.
-        let word = unsafe { text(pointer, MAX_LINE) };
-        for byte in word.iter().chain(&[0]) {
-            if let Some(slot) = line.get_mut(used) {
-                *slot = *byte;
-                used += 1;
-            }
-        }
-    }
-    let mut process = Process { command: &[], secure: false, second_pass: false, grant: None };
+/// The argument must be the process's envp; the auxiliary vector follows it (x86-64 psABI).
+unsafe fn from_loader<'a>(environment: *const *const c_char) -> Process<'a> {
+    let mut process = Process::default();
     let mut index = 0;
     loop {
         // SAFETY: envp is ended by a null pointer.
@@ -166,11 +180,11 @@ unsafe fn from_loader<'a>(
             break;
         }
         // SAFETY: each is a NUL-terminated text.
-        consider(unsafe { text(pointer, 512) }, &mut process);
+        consider(unsafe { text(pointer, MAX_VARIABLE) }, &mut process);
     }
     // SAFETY: the auxiliary vector follows the null pointer and is ended by a pair that begins with 0.
     process.secure = unsafe { is_secure(environment.wrapping_add(index).cast()) };
-    (used, process)
+    process
 }
 
 /// # Safety
@@ -195,16 +209,6 @@ fn consider<'a>(variable: &'a [u8], process: &mut Process<'a>) {
     {
         process.grant = Some(value);
     }
-}
-
-fn from_proc<'a>(line: &'a mut [u8; MAX_LINE], variables: &'a mut [u8; MAX_LINE]) -> Process<'a> {
-    let command = read_file(b"/proc/self/cmdline\0", line);
-    let environment = read_file(b"/proc/self/environ\0", variables);
-    let mut process = Process { command, secure: false, second_pass: false, grant: None };
-    for variable in environment.split(|byte| *byte == 0) {
-        consider(variable, &mut process);
-    }
-    process
 }
 
 /// Reads the beginning of a file (path NUL-terminated); empty if it cannot be read.

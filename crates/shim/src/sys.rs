@@ -34,6 +34,8 @@ pub mod flags {
 
 /// `ENOENT`.
 pub const ENOENT: i32 = 2;
+/// `ENAMETOOLONG`.
+pub const ENAMETOOLONG: i32 = 36;
 
 /// # Safety
 /// The arguments must be what the system call expects; pointers among them must be valid for what it does.

@@ -1,6 +1,6 @@
 //! What is written down.
 
-use crate::common::{Place, about, client, compiled, driver, lines, told};
+use crate::common::{Place, about, artefacts, client, compiled, driver, lines, told};
 use firstlight_contract::record::{Kind, Role, start};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
@@ -116,6 +116,30 @@ fn launches_of_all_threads_are_in_the_sum() {
     let chain = place.chain();
     let last = chain.iter().rfind(|entry| entry.record.kind == Kind::Launches).unwrap();
     assert_eq!(last.record.arg0, 8000);
+}
+
+#[test]
+fn launches_are_counted_where_the_shim_is_opened_late() {
+    let musl = ["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"];
+    let sides = [
+        (client(), driver()),
+        (
+            compiled("client-late-musl", "client.c", "musl-gcc", &[]),
+            compiled("driver-musl.so", "driver.c", "musl-gcc", &musl),
+        ),
+    ];
+    for (client, driver) in sides {
+        let place = Place::with_driver(&driver);
+        let mut late = place.program(&client);
+        late.env_remove("LD_PRELOAD").env("LD_LIBRARY_PATH", artefacts());
+        assert_eq!(
+            lines(&late.args(["race", "sleep", "sleep", "synchronise"]).output().unwrap())[0],
+            "race=0"
+        );
+        let chain = place.chain();
+        let last = chain.iter().rfind(|entry| entry.record.kind == Kind::Launches).unwrap();
+        assert_eq!(last.record.arg0, 8000);
+    }
 }
 
 #[test]

@@ -1,0 +1,1 @@
+// A preload that is nothing: what the dynamic loader itself costs.

@@ -1,0 +1,317 @@
+//! What the shim costs: each figure is the difference to the same thing without it, measured side by side in one run.
+//!
+//! `cargo run --release -p firstlight-shim --example bench` builds the artefacts and prints a table; it ends with 1
+//! if a bar is missed. Needs gcc. `FIRSTLIGHT_SHIM_DIR` names artefacts that are built already. For the last figure it
+//! needs NVIDIA's runtime and a driver: `FIRSTLIGHT_CUDART` names a `libcudart.so.*`, `FIRSTLIGHT_DRIVER_DIR` the
+//! folder of a `libcuda.so.1`; without them it is left out, and the table says so.
+#![expect(unsafe_code, reason = "dlopen, and calls through what it finds")]
+#![expect(clippy::print_stdout, reason = "a report")]
+
+use std::ffi::{CString, OsStr, c_void};
+use std::hint::black_box;
+use std::io::Error;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+type Failure = Box<dyn std::error::Error>;
+type Launch = unsafe extern "C" fn(usize, u32, u32, u32, u32, u32, u32, u32, usize, usize, usize) -> i32;
+type Two = unsafe extern "C" fn(*mut usize, *mut usize) -> i32;
+
+/// Calls in one measurement, and measurements of each side.
+const CALLS: u32 = 200_000;
+const ROUNDS: usize = 41;
+/// Processes started for each side.
+const STARTS: usize = 1500;
+/// Processes that bring the runtime up, for each side.
+const RUNTIMES: usize = 60;
+
+fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args().collect();
+    let result = match words.get(1).map(String::as_str) {
+        Some("calls") => {
+            words.get(2).map_or_else(|| Err("no driver named".into()), |path| calls(Path::new(path)))
+        }
+        Some("runtime") => {
+            words.get(2).map_or_else(|| Err("no runtime named".into()), |path| runtime(Path::new(path)))
+        }
+        Some("starts") => match words.get(2..) {
+            Some([empty, shim]) => over_empty(Path::new(empty), Path::new(shim))
+                .map(|added| line("the same with a start record", added, 25.0, "µs")),
+            _ => Err("two preloads must be named".into()),
+        },
+        _ => report(),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("the benchmark could not run: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line of the table; whether the bar was met.
+fn line(what: &str, value: f64, bar: f64, unit: &str) -> bool {
+    let met = value <= bar;
+    println!(
+        "{what:<58} {value:>8.2} {unit}   bar {bar:>6.1} {unit}   {}",
+        if met { "ok" } else { "MISSED" }
+    );
+    met
+}
+
+fn report() -> Result<bool, Failure> {
+    let folder = tempfile::tempdir()?;
+    let place = folder.path();
+    let artefacts = artefacts(place)?;
+    let shim = artefacts.join("libcuda.so.1");
+    let driver = compile("driver.c", &place.join("driver.so"), &["-shared", "-fPIC", "-Wl,-Bsymbolic"])?;
+    let empty = compile("empty.c", &place.join("empty.so"), &["-shared", "-nostdlib"])?;
+    // Copied the same way, because the layout in the page cache alone makes a difference of microseconds.
+    let (shim, empty) = (copy(&shim, &place.join("shim.so.1"))?, copy(&empty, &place.join("empty.so.1"))?);
+    let grant = grant(place, &driver)?;
+
+    let status = Command::new(std::env::current_exe()?)
+        .arg("calls")
+        .arg(&driver)
+        .env("LD_PRELOAD", &shim)
+        .env("FIRSTLIGHT_GRANT", &grant)
+        .status()?;
+    let mut met = status.success();
+
+    let plain = over_empty(&empty, &shim)?;
+    met &= line("start of /bin/true over an empty preload", plain, 12.0, "µs");
+    met &= recorded_start(&empty, &shim)?;
+    met &= runtimes(place, &shim)?;
+    Ok(met)
+}
+
+/// Microseconds that /bin/true takes longer with the shim than with an empty preload.
+fn over_empty(empty: &Path, shim: &Path) -> Result<f64, Failure> {
+    let start = |preload: &Path| -> Result<Duration, Failure> {
+        let mut command = Command::new("/bin/true");
+        command.env_clear().env("LD_PRELOAD", preload);
+        let begin = Instant::now();
+        command.status()?;
+        Ok(begin.elapsed())
+    };
+    let mut differences = Vec::new();
+    for _ in 0..STARTS {
+        let base = start(empty)?;
+        differences.push(difference(start(shim)?, base));
+    }
+    Ok(median(&mut differences) / 1e3)
+}
+
+/// The same where a record file stands at its place in the container: in a mount namespace with a /run of its own.
+fn recorded_start(empty: &Path, shim: &Path) -> Result<bool, Failure> {
+    let script =
+        "mount -t tmpfs none /run && mkdir /run/firstlight && : >/run/firstlight/records && exec \"$@\"";
+    let mut inside = Command::new("unshare");
+    inside
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(std::env::current_exe()?)
+        .arg("starts")
+        .args([empty, shim]);
+    let met = inside.status().is_ok_and(|status| status.success());
+    if !met {
+        println!("(no line for the start record above: it needs the right to make a mount namespace)");
+    }
+    Ok(met)
+}
+
+/// `cudaGetDeviceCount` of the real runtime, with the driver directly and behind the shim.
+fn runtimes(place: &Path, shim: &Path) -> Result<bool, Failure> {
+    let (Some(runtime), Some(drivers)) =
+        (std::env::var_os("FIRSTLIGHT_CUDART"), std::env::var_os("FIRSTLIGHT_DRIVER_DIR"))
+    else {
+        println!("cudaGetDeviceCount: left out (FIRSTLIGHT_CUDART and FIRSTLIGHT_DRIVER_DIR are not set)");
+        return Ok(true);
+    };
+    let grant = grant(place, &Path::new(&drivers).join("libcuda.so.1"))?;
+    let one = |behind: bool| -> Result<f64, Failure> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("runtime").arg(&runtime);
+        if behind {
+            command.env("LD_PRELOAD", shim).env("FIRSTLIGHT_GRANT", &grant);
+        } else {
+            command.env("LD_LIBRARY_PATH", &drivers);
+        }
+        let output = command.stderr(Stdio::inherit()).output()?;
+        Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+    };
+    let mut differences = Vec::new();
+    for _ in 0..RUNTIMES {
+        let base = one(false)?;
+        differences.push(one(true)? - base);
+    }
+    Ok(line("cudaGetDeviceCount in a fresh process", median(&mut differences) / 1e6, 0.1, "ms"))
+}
+
+/// Prints how many nanoseconds the runtime's first call took.
+fn runtime(path: &Path) -> Result<bool, Failure> {
+    let count = symbol(open(path)?, "cudaGetDeviceCount")?;
+    // SAFETY: cuda_runtime_api.h: `cudaError_t cudaGetDeviceCount(int *)`.
+    let count = unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut i32) -> i32>(count) };
+    let mut number = 0;
+    let begin = Instant::now();
+    // SAFETY: the out-pointer is valid.
+    let code = unsafe { count(&raw mut number) };
+    let took = begin.elapsed();
+    if code != 0 {
+        return Err(format!("cudaGetDeviceCount answered {code}").into());
+    }
+    println!("{}", took.as_nanos());
+    Ok(true)
+}
+
+/// Calls through the shim, which is preloaded, and calls of the driver itself.
+fn calls(driver: &Path) -> Result<bool, Failure> {
+    let (direct, shim) = (open(driver)?, open(Path::new("libcuda.so.1"))?);
+    let pair = |name: &str| -> Result<(*mut c_void, *mut c_void), Failure> {
+        Ok((symbol(direct, name)?, symbol(shim, name)?))
+    };
+    let (init, ours) = pair("cuInit")?;
+    if init == ours {
+        return Err("the shim is not in this process".into());
+    }
+    // SAFETY: cuda.h: `CUresult cuInit(unsigned int)`.
+    let init = unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn(u32) -> i32>(ours) };
+    // SAFETY: as above.
+    if unsafe { init(0) } != 0 {
+        return Err("cuInit failed behind the shim: the driver of the grant was not opened".into());
+    }
+    let two = |address| {
+        // SAFETY: cuMemGetInfo takes two out-pointers, cuCtxGetCurrent one and does not look at the second.
+        let function = unsafe { std::mem::transmute::<*mut c_void, Two>(address) };
+        move || {
+            let mut values = [0_usize; 2];
+            let [first, second] = &mut values;
+            // SAFETY: both are valid for writes.
+            black_box(unsafe { function(first, second) });
+            black_box(values);
+        }
+    };
+    let launch = |address| {
+        // SAFETY: cuda.h: cuLaunchKernel.
+        let function = unsafe { std::mem::transmute::<*mut c_void, Launch>(address) };
+        move || {
+            // SAFETY: the driver of the benchmark looks at nothing.
+            black_box(unsafe { function(1, 1, 1, 1, 32, 1, 1, 0, 0, 0, 0) });
+        }
+    };
+    let mut met = true;
+    let (base, ours) = pair("cuCtxGetCurrent")?;
+    met &= line("cuCtxGetCurrent (forwarded)", added(1, two(base), two(ours)), 2.0, "ns");
+    let (base, ours) = pair("cuMemGetInfo_v2")?;
+    met &= line("cuMemGetInfo", added(1, two(base), two(ours)), 5.0, "ns");
+    let (base, ours) = pair("cuLaunchKernel")?;
+    met &= line("cuLaunchKernel (counted), 1 thread", added(1, launch(base), launch(ours)), 2.0, "ns");
+    met &= line("cuLaunchKernel (counted), 2 threads", added(2, launch(base), launch(ours)), 2.0, "ns");
+    Ok(met)
+}
+
+/// Nanoseconds that a call takes longer: the median over rounds in which both sides take turns.
+fn added(threads: usize, direct: impl Fn() + Sync, ours: impl Fn() + Sync) -> f64 {
+    direct();
+    ours();
+    let mut differences: Vec<f64> = (0..ROUNDS)
+        .map(|round| {
+            // Who is first alternates, too.
+            let (first, second) = if round % 2 == 0 {
+                (time(threads, &direct), time(threads, &ours))
+            } else {
+                let late = time(threads, &ours);
+                (time(threads, &direct), late)
+            };
+            second - first
+        })
+        .collect();
+    median(&mut differences)
+}
+
+/// Nanoseconds for a call, in each of several threads at once.
+fn time(threads: usize, call: &(impl Fn() + Sync)) -> f64 {
+    let together = Barrier::new(threads);
+    let one = || {
+        call();
+        together.wait();
+        let begin = Instant::now();
+        for _ in 0..CALLS {
+            call();
+        }
+        begin.elapsed().as_secs_f64()
+    };
+    let sum: f64 = std::thread::scope(|scope| {
+        let running: Vec<_> = (1..threads).map(|_| scope.spawn(one)).collect();
+        let own = one();
+        own + running.into_iter().filter_map(|thread| thread.join().ok()).sum::<f64>()
+    });
+    sum * 1e9 / f64::from(CALLS) / f64::from(u32::try_from(threads).unwrap_or(1))
+}
+
+fn difference(late: Duration, early: Duration) -> f64 {
+    (late.as_secs_f64() - early.as_secs_f64()) * 1e9
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn artefacts(place: &Path) -> Result<PathBuf, Failure> {
+    if let Some(folder) = std::env::var_os("FIRSTLIGHT_SHIM_DIR") {
+        return Ok(folder.into());
+    }
+    let folder = place.join("shim");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("build.sh");
+    if !Command::new(script).arg(&folder).status()?.success() {
+        return Err("crates/shim/build.sh failed".into());
+    }
+    Ok(folder)
+}
+
+fn compile(source: &str, output: &Path, flags: &[&str]) -> Result<PathBuf, Failure> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench").join(source);
+    let status = Command::new("gcc").args(["-O2", "-o"]).arg(output).arg(&source).args(flags).status()?;
+    if !status.success() {
+        return Err(format!("gcc could not compile {}", source.display()).into());
+    }
+    Ok(output.into())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<PathBuf, Failure> {
+    if !Command::new("cp").arg(from).arg(to).status()?.success() {
+        return Err(Error::other(format!("could not copy {}", from.display())).into());
+    }
+    Ok(to.into())
+}
+
+fn grant(place: &Path, driver: &Path) -> Result<PathBuf, Failure> {
+    let (path, records) = (place.join("grant"), place.join("records"));
+    std::fs::write(&records, "")?;
+    let (driver, records) = (driver.display(), records.display());
+    std::fs::write(
+        &path,
+        format!("firstlight-grant=1\nid=0\npool=bench\nkind=custom\ndriver={driver}\nrecords={records}\n"),
+    )?;
+    Ok(path)
+}
+
+fn open(path: &Path) -> Result<*mut c_void, Failure> {
+    let name = CString::new(OsStr::as_bytes(path.as_os_str()))?;
+    // SAFETY: a valid C string.
+    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW) };
+    if handle.is_null() { Err(format!("could not open {}", path.display()).into()) } else { Ok(handle) }
+}
+
+fn symbol(handle: *mut c_void, name: &str) -> Result<*mut c_void, Failure> {
+    let symbol = CString::new(name)?;
+    // SAFETY: an open library and a valid C string.
+    let address = unsafe { libc::dlsym(handle, symbol.as_ptr()) };
+    if address.is_null() { Err(format!("no symbol {name}").into()) } else { Ok(address) }
+}
