@@ -46,6 +46,8 @@ pub struct Inner {
     pub pods: Pods,
     /// Whether the list of pods was complete once.
     pub pods_known: bool,
+    /// Grants that were added since the tailer last looked.
+    pub new: Vec<String>,
     /// Units that are not healthy, by resource.
     pub unhealthy: BTreeMap<String, BTreeSet<String>>,
 }
@@ -56,7 +58,7 @@ pub struct Book {
     inner: Mutex<Inner>,
     /// A grant was added.
     pub allocated: Notify,
-    /// The record files to watch have changed.
+    /// There are new record files.
     pub files: Notify,
     /// Pods have changed.
     pub pods: Notify,
@@ -108,7 +110,9 @@ impl Book {
             container: Container::new(),
             judged,
         };
-        self.lock().grants.insert(id, entry);
+        let mut inner = self.lock();
+        inner.new.push(id.clone());
+        inner.grants.insert(id, entry);
     }
 
     /// Replaces what is known of a pod, by namespace and name.
@@ -141,7 +145,6 @@ impl Book {
     /// Forgets a grant.
     pub fn remove(&self, id: &str) {
         self.lock().grants.remove(id);
-        self.files.notify_one();
     }
 
     /// The builds that grants name.
@@ -205,8 +208,8 @@ impl Book {
 }
 
 impl Inner {
-    fn held(&self) -> Vec<Held> {
-        self.grants.values().map(|entry| entry.held.clone()).collect()
+    fn held(&self) -> Vec<&Held> {
+        self.grants.values().map(|entry| &entry.held).collect()
     }
 
     fn apply(&mut self, owners: &[(String, Owner)]) {

@@ -24,6 +24,8 @@ const AFTER_ALLOCATE: [Duration; 3] =
 /// The net: how often grants without owner, or of absent pods, are looked at. The kubelet serves 100 calls a
 /// second, at most 10 at once, for everybody on the node.
 const NET: Duration = Duration::from_secs(5);
+/// Changes of pods within this time are looked at together.
+const BURST: Duration = Duration::from_millis(50);
 /// An answer has one entry a device; a full node stays far below.
 const LARGEST_ANSWER: usize = 16 << 20;
 
@@ -86,8 +88,11 @@ impl Lister {
                     }
                 }
                 () = self.book.pods.notified() => {
-                    // A UID may have come; a pod may have gone: the net looks at that, with a fresh list.
-                    self.keep(&[]);
+                    // Pods change in bursts. A UID may have come; a pod may have gone, but that takes a fresh list.
+                    sleep(BURST).await;
+                    if self.book.has_strangers() {
+                        self.keep(&[]);
+                    }
                 }
                 _ = net.tick() => {
                     if self.book.has_strangers() || self.book.has_leavers() {

@@ -17,7 +17,13 @@ const PAGE: u32 = 50;
 
 /// The API of pods, read as [`WirePod`].
 pub fn resource() -> ApiResource {
-    ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&())
+    ApiResource {
+        group: String::new(),
+        version: "v1".to_owned(),
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        plural: "pods".to_owned(),
+    }
 }
 
 /// Runs until the process ends; without the API server it tries again for ever, with a backoff.

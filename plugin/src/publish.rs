@@ -6,6 +6,8 @@ use crate::book::judging::{WantedCondition, WantedEvent};
 use crate::clock;
 use crate::ids;
 use crate::metrics::Metrics;
+use crate::pod_watch;
+use crate::pods::WirePod;
 use firstlight_contract::names::condition;
 use firstlight_diagnosis::Truth;
 use jiff::Timestamp;
@@ -89,8 +91,9 @@ impl Publisher {
     }
 
     async fn write_condition(&self, wanted: &WantedCondition) -> Result<(), Error> {
-        let api: Api<k8s_openapi::api::core::v1::Pod> =
-            Api::namespaced(self.client.clone(), &wanted.namespace);
+        // The answer is the pod: read as the little that the watch reads, too.
+        let api: Api<WirePod> =
+            Api::namespaced_with(self.client.clone(), &wanted.namespace, &pod_watch::resource());
         let patch = Patch::Strategic(condition_patch(wanted, Timestamp::now()));
         match api.patch_status(&wanted.pod, &PatchParams::default(), &patch).await {
             Ok(_) => Ok(()),

@@ -43,12 +43,19 @@ impl Tailer {
         loop {
             let mut ids = BTreeSet::new();
             tokio::select! {
-                () = self.book.files.notified() => ids = self.watch(&mut events),
-                _ = look.tick() => {
-                    self.watch(&mut events);
-                    ids = self.book.lock().grants.keys().cloned().collect();
+                () = self.book.files.notified() => {
+                    ids.extend(std::mem::take(&mut self.book.lock().new));
+                    self.watch(&mut events, &ids);
                 }
-                _ = judge.tick() => {}
+                _ = look.tick() => {
+                    ids = self.book.lock().grants.keys().cloned().collect();
+                    self.watch(&mut events, &ids);
+                    self.unwatch(&mut events, &ids);
+                }
+                _ = judge.tick() => {
+                    self.book.judge(clock::now_ns(), &self.metrics, None);
+                    continue;
+                }
                 id = next(&mut events, &self.ids) => match id {
                     Event::Of(id) => { ids.insert(id); }
                     Event::Nothing => {}
@@ -59,21 +66,38 @@ impl Tailer {
                 },
             }
             for id in ids {
-                self.read(&id).await;
+                if self.read(&id).await {
+                    self.book.judge(clock::now_ns(), &self.metrics, Some(&id));
+                }
             }
-            self.book.judge(clock::now_ns(), &self.metrics);
         }
     }
 
-    /// Watches the files of new grants, forgets those of old ones. Returns the new ones: they are read at once,
-    /// since what was appended before the watch gives no event.
-    fn watch(&mut self, events: &mut Option<EventStream<Vec<u8>>>) -> BTreeSet<String> {
-        let Some(events) = events else { return BTreeSet::new() };
-        let wanted: BTreeSet<String> = {
-            let inner = self.book.lock();
-            inner.grants.iter().filter(|(_, entry)| entry.tail.is_some()).map(|(id, _)| id.clone()).collect()
-        };
-        let gone: Vec<String> = self.watched.keys().filter(|id| !wanted.contains(*id)).cloned().collect();
+    /// Watches the record files of these grants, as far as that is not done. They are read afterwards: what was
+    /// appended before the watch gives no event.
+    fn watch(&mut self, events: &mut Option<EventStream<Vec<u8>>>, ids: &BTreeSet<String>) {
+        let Some(events) = events else { return };
+        for id in ids {
+            if self.watched.contains_key(id) {
+                continue;
+            }
+            let mask = WatchMask::MODIFY | WatchMask::DONT_FOLLOW;
+            match events.watches().add(self.store.records(id), mask) {
+                Ok(watch) => {
+                    self.ids.insert(watch.clone(), id.clone());
+                    self.watched.insert(id.clone(), watch);
+                }
+                Err(error) => {
+                    tracing::debug!(grant = id, %error, "cannot watch a record file; it is looked at every 2 s");
+                }
+            }
+        }
+    }
+
+    /// Forgets the watches of grants that are gone.
+    fn unwatch(&mut self, events: &mut Option<EventStream<Vec<u8>>>, ids: &BTreeSet<String>) {
+        let Some(events) = events else { return };
+        let gone: Vec<String> = self.watched.keys().filter(|id| !ids.contains(*id)).cloned().collect();
         for id in gone {
             if let Some(watch) = self.watched.remove(&id) {
                 self.ids.remove(&watch);
@@ -81,38 +105,21 @@ impl Tailer {
                 let _ = events.watches().remove(watch);
             }
         }
-        let mut new = BTreeSet::new();
-        for id in wanted {
-            if self.watched.contains_key(&id) {
-                continue;
-            }
-            let mask = WatchMask::MODIFY | WatchMask::DONT_FOLLOW;
-            match events.watches().add(self.store.records(&id), mask) {
-                Ok(watch) => {
-                    self.ids.insert(watch.clone(), id.clone());
-                    self.watched.insert(id.clone(), watch);
-                    new.insert(id);
-                }
-                Err(error) => {
-                    tracing::debug!(grant = id, %error, "cannot watch a record file; it is looked at every 2 s");
-                }
-            }
-        }
-        new
     }
 
-    /// Reads what is new in one file. The lock is not held while the disk is read.
-    async fn read(&self, id: &str) {
+    /// Reads what is new in one file; says whether anything was. The lock is not held while the disk is read.
+    async fn read(&self, id: &str) -> bool {
         let path = self.store.records(id);
+        let mut news = false;
         loop {
             let Some(mut tail) = self.book.lock().grants.get_mut(id).and_then(|entry| entry.tail.take())
             else {
-                return;
+                return news;
             };
             let read = tail.read(&path);
             let more = {
                 let mut inner = self.book.lock();
-                let Some(entry) = inner.grants.get_mut(id) else { return };
+                let Some(entry) = inner.grants.get_mut(id) else { return news };
                 entry.tail = Some(tail);
                 let replay = entry.judged.is_replay();
                 match read {
@@ -129,6 +136,7 @@ impl Tailer {
                             );
                         }
                         if !read.items.is_empty() {
+                            news = true;
                             entry.container.observe(&read.items);
                             entry.judged.records_arrived(clock::now_ns());
                         }
@@ -151,7 +159,7 @@ impl Tailer {
                 }
             };
             if !more {
-                return;
+                return news;
             }
             // Others run between two pieces of a long file.
             tokio::task::yield_now().await;

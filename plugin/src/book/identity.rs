@@ -45,15 +45,15 @@ pub struct Held {
 }
 
 impl Held {
-    fn is_for(&self, resource: &str, ids: &BTreeSet<String>) -> bool {
-        self.allocation.resource == resource
-            && self.allocation.ids.len() == ids.len()
-            && self.allocation.ids.iter().all(|id| ids.contains(id))
+    /// Resource and ids: the same for all grants of a chain. The ids of an allocation are sorted.
+    fn key(&self) -> (&str, Vec<&str>) {
+        (&self.allocation.resource, self.allocation.ids.iter().map(String::as_str).collect())
     }
+}
 
-    fn shares_ids(&self, other: &Self) -> bool {
-        self.allocation.resource == other.allocation.resource
-            && self.allocation.ids.iter().any(|id| other.allocation.ids.contains(id))
+impl Holding {
+    fn key(&self) -> (&str, Vec<&str>) {
+        (&self.resource, self.ids.iter().map(String::as_str).collect())
     }
 }
 
@@ -65,15 +65,19 @@ fn pod<'a>(pods: &'a Pods, owner: &Owner) -> Option<&'a Pod> {
 }
 
 /// The grants whose owner is now known, with the owner.
-pub fn owners(grants: &[Held], holdings: &[Holding], pods: &Pods) -> Vec<(String, Owner)> {
+pub fn owners(grants: &[&Held], holdings: &[Holding], pods: &Pods) -> Vec<(String, Owner)> {
+    let mut newest: BTreeMap<(&str, Vec<&str>), &Held> = BTreeMap::new();
+    for grant in grants {
+        let known = newest.entry(grant.key()).or_insert(grant);
+        if known.allocation.created_ns < grant.allocation.created_ns {
+            *known = grant;
+        }
+    }
     let mut found = Vec::new();
     for holding in holdings {
-        let newest = grants
-            .iter()
-            .filter(|grant| grant.is_for(&holding.resource, &holding.ids))
-            .max_by_key(|grant| grant.allocation.created_ns);
         // An owned newest grant: nothing was allocated since.
-        let Some(grant) = newest.filter(|grant| grant.owner.is_none()) else { continue };
+        let newest = newest.get(&holding.key()).filter(|grant| grant.owner.is_none());
+        let Some(grant) = newest else { continue };
         let owner = Owner {
             namespace: holding.namespace.clone(),
             pod: holding.pod.clone(),
@@ -87,7 +91,7 @@ pub fn owners(grants: &[Held], holdings: &[Holding], pods: &Pods) -> Vec<(String
 }
 
 /// UIDs that were missing and are now known, and init containers that are now recognised.
-pub fn completed(grants: &[Held], pods: &Pods) -> Vec<(String, Owner)> {
+pub fn completed(grants: &[&Held], pods: &Pods) -> Vec<(String, Owner)> {
     let mut found: Vec<(String, Owner)> = grants
         .iter()
         .filter_map(|grant| {
@@ -96,8 +100,22 @@ pub fn completed(grants: &[Held], pods: &Pods) -> Vec<(String, Owner)> {
             owner.uid.is_some().then(|| (grant.id.clone(), owner))
         })
         .collect();
+    let mut by_id: BTreeMap<(&str, &str), Vec<&Held>> = BTreeMap::new();
+    for grant in grants {
+        for id in &grant.allocation.ids {
+            by_id.entry((&grant.allocation.resource, id)).or_default().push(grant);
+        }
+    }
     for grant in grants.iter().filter(|grant| grant.owner.is_none()) {
-        found.extend(init_owner(grant, grants, pods).map(|owner| (grant.id.clone(), owner)));
+        let sharing: Vec<&Held> = grant
+            .allocation
+            .ids
+            .iter()
+            .filter_map(|id| by_id.get(&(grant.allocation.resource.as_str(), id.as_str())))
+            .flatten()
+            .copied()
+            .collect();
+        found.extend(init_owner(grant, &sharing, grants, pods).map(|owner| (grant.id.clone(), owner)));
     }
     found
 }
@@ -110,10 +128,11 @@ fn with_uid(owner: Owner, grant: &Held, pods: &Pods) -> Owner {
     Owner { uid, ..owner }
 }
 
-fn init_owner(grant: &Held, grants: &[Held], pods: &Pods) -> Option<Owner> {
-    let app = grants
+/// `sharing`: the grants that have one of its ids.
+fn init_owner(grant: &Held, sharing: &[&Held], grants: &[&Held], pods: &Pods) -> Option<Owner> {
+    let app = sharing
         .iter()
-        .filter(|other| other.shares_ids(grant) && other.allocation.created_ns >= grant.allocation.created_ns)
+        .filter(|other| other.allocation.created_ns >= grant.allocation.created_ns)
         .filter(|other| other.owner.as_ref().is_some_and(|owner| !owner.init && owner.uid.is_some()))
         .min_by_key(|other| other.allocation.created_ns)?;
     let owner = app.owner.as_ref()?;
@@ -145,17 +164,21 @@ fn init_owner(grant: &Held, grants: &[Held], pods: &Pods) -> Option<Owner> {
 }
 
 /// Grants whose pod is gone. `holdings`: what the kubelet listed *after* the pods were seen as they are.
-pub fn gone(grants: &[Held], holdings: &[Holding], pods: &Pods, now_ns: u64) -> Vec<String> {
-    let is_gone = |grant: &&Held| {
+pub fn gone(grants: &[&Held], holdings: &[Holding], pods: &Pods, now_ns: u64) -> Vec<String> {
+    let listed: BTreeSet<(&str, &str, &str, &str)> = holdings
+        .iter()
+        .flat_map(|holding| {
+            let Holding { namespace, pod, resource, ids, .. } = holding;
+            ids.iter().map(move |id| (namespace.as_str(), pod.as_str(), resource.as_str(), id.as_str()))
+        })
+        .collect();
+    let is_gone = |grant: &&&Held| {
         let age = now_ns.saturating_sub(grant.allocation.created_ns);
         match &grant.owner {
             Some(owner) => {
-                let listed = holdings.iter().any(|holding| {
-                    holding.namespace == owner.namespace
-                        && holding.pod == owner.pod
-                        && holding.resource == grant.allocation.resource
-                        && grant.allocation.ids.iter().any(|id| holding.ids.contains(id))
-                });
+                let Allocation { resource, ids, .. } = &grant.allocation;
+                let listed =
+                    ids.iter().any(|id| listed.contains(&(&owner.namespace, &owner.pod, resource, id)));
                 match (&owner.uid, pod(pods, owner)) {
                     (Some(uid), Some(pod)) => pod.uid != *uid,
                     (Some(_), None) => !listed,
@@ -170,7 +193,7 @@ pub fn gone(grants: &[Held], holdings: &[Holding], pods: &Pods, now_ns: u64) -> 
 }
 
 /// Whether a grant without owner may be one of this pod's containers.
-fn may_own(pod: &Pod, grant: &Held, grants: &[Held]) -> bool {
+fn may_own(pod: &Pod, grant: &Held, grants: &[&Held]) -> bool {
     let resource = &grant.allocation.resource;
     let wanted = pod.containers.iter().filter(|container| container.resources.contains_key(resource)).count();
     let known = grants

@@ -149,15 +149,22 @@ pub struct WantedEvent {
 }
 
 impl Book {
-    /// Judges what is due. Returns whether anything new stands.
-    pub fn judge(&self, now_ns: u64, metrics: &Metrics) {
+    /// Judges what is due: one grant, or all.
+    pub fn judge(&self, now_ns: u64, metrics: &Metrics, only: Option<&str>) {
         let mut inner = self.lock();
-        let due: Vec<String> = inner
-            .grants
-            .iter()
-            .filter(|(_, entry)| entry.judged.due_ns <= now_ns && entry.held.owner.is_some())
-            .map(|(id, _)| id.clone())
-            .collect();
+        let is_due = |entry: &Entry| entry.judged.due_ns <= now_ns && entry.held.owner.is_some();
+        let due: Vec<String> = match only {
+            Some(id) => inner
+                .grants
+                .get(id)
+                .filter(|entry| is_due(entry))
+                .map(|_| id.to_owned())
+                .into_iter()
+                .collect(),
+            None => {
+                inner.grants.iter().filter(|(_, entry)| is_due(entry)).map(|(id, _)| id.clone()).collect()
+            }
+        };
         let mut news = false;
         for id in due {
             let Some(entry) = inner.grants.get(&id) else { continue };

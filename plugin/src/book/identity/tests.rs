@@ -30,6 +30,10 @@ fn owned(mut grant: Held, pod: &str, uid: Option<&str>, container: &str) -> Held
     grant
 }
 
+fn refs(grants: &[Held]) -> Vec<&Held> {
+    grants.iter().collect()
+}
+
 fn holding(pod: &str, container: &str, ids: &[&str]) -> Holding {
     Holding {
         namespace: "ns".to_owned(),
@@ -78,7 +82,7 @@ fn named(found: &[(String, Owner)]) -> Vec<(&str, &str, Option<&str>)> {
 #[test]
 fn the_newest_grant_with_the_listed_ids_is_the_containers() {
     let grants = [grant("init", &["6", "7"], 10), grant("app", &["6", "7"], 11), grant("other", &["6"], 12)];
-    let found = owners(&grants, &[holding("p", "ollama", &["7", "6"])], &Pods::new());
+    let found = owners(&refs(&grants), &[holding("p", "ollama", &["7", "6"])], &Pods::new());
     assert_eq!(named(&found), [("app", "ollama", None)]);
 }
 
@@ -86,14 +90,14 @@ fn the_newest_grant_with_the_listed_ids_is_the_containers() {
 fn the_uid_comes_with_the_watch() {
     let pods = pods(&[("p", "uid-1", 9, &[("ollama", false, 1)])]);
     let grants = [owned(grant("app", &["1"], 10), "p", None, "ollama")];
-    assert_eq!(named(&completed(&grants, &pods)), [("app", "ollama", Some("uid-1"))]);
+    assert_eq!(named(&completed(&refs(&grants), &pods)), [("app", "ollama", Some("uid-1"))]);
 }
 
 #[test]
 fn a_pod_that_is_younger_than_the_grant_is_another_one() {
     let pods = pods(&[("p", "uid-2", 60, &[("ollama", false, 1)])]);
     let grants = [owned(grant("app", &["1"], 10), "p", None, "ollama")];
-    assert_eq!(completed(&grants, &pods), []);
+    assert_eq!(completed(&refs(&grants), &pods), []);
 }
 
 #[test]
@@ -110,7 +114,7 @@ fn init_containers_are_recognised_by_the_ids_that_they_share() {
         owned(grant("c", &["6", "7"], 11), "p", Some("u"), "app"),
         owned(grant("d", &["5"], 11), "p", Some("u"), "side"),
     ];
-    let found = completed(&grants, &pods);
+    let found = completed(&refs(&grants), &pods);
     assert_eq!(named(&found), [("a", "warm", Some("u")), ("b", "probe", Some("u"))]);
     assert!(found.iter().all(|(_, owner)| owner.init));
 }
@@ -118,38 +122,41 @@ fn init_containers_are_recognised_by_the_ids_that_they_share() {
 #[test]
 fn a_grant_is_never_taken_from_its_owner_by_a_new_allocation() {
     let grants = [owned(grant("old", &["1"], 10), "a", Some("u"), "ollama"), grant("new", &["1"], 100)];
-    let found = owners(&grants, &[holding("b", "ollama", &["1"])], &Pods::new());
+    let found = owners(&refs(&grants), &[holding("b", "ollama", &["1"])], &Pods::new());
     assert_eq!(named(&found), [("new", "ollama", None)]);
-    assert_eq!(gone(&grants, &[], &pods(&[("a", "u", 9, &[("ollama", false, 1)])]), seconds(101)), [""; 0]);
+    assert_eq!(
+        gone(&refs(&grants), &[], &pods(&[("a", "u", 9, &[("ollama", false, 1)])]), seconds(101)),
+        [""; 0]
+    );
 }
 
 #[test]
 fn a_grant_goes_with_its_pod() {
     let grants = [owned(grant("app", &["1"], 10), "p", Some("u"), "ollama")];
-    assert_eq!(gone(&grants, &[], &Pods::new(), seconds(20)), ["app"]);
+    assert_eq!(gone(&refs(&grants), &[], &Pods::new(), seconds(20)), ["app"]);
 }
 
 #[test]
 fn a_grant_stays_while_the_kubelet_still_lists_its_pod() {
     let grants = [owned(grant("app", &["1"], 10), "p", Some("u"), "ollama")];
-    assert_eq!(gone(&grants, &[holding("p", "ollama", &["1"])], &Pods::new(), seconds(20)), [""; 0]);
+    assert_eq!(gone(&refs(&grants), &[holding("p", "ollama", &["1"])], &Pods::new(), seconds(20)), [""; 0]);
 }
 
 #[test]
 fn a_statefulset_pod_of_the_same_name_is_another_pod() {
     let grants = [owned(grant("app", &["1"], 10), "p-0", Some("first"), "ollama")];
     let pods = pods(&[("p-0", "second", 50, &[("ollama", false, 1)])]);
-    assert_eq!(gone(&grants, &[holding("p-0", "ollama", &["1"])], &pods, seconds(60)), ["app"]);
+    assert_eq!(gone(&refs(&grants), &[holding("p-0", "ollama", &["1"])], &pods, seconds(60)), ["app"]);
 }
 
 #[test]
 fn a_grant_without_owner_stays_while_a_pod_may_own_it() {
     let grants = [grant("orphan", &["1"], 10)];
     let wanting = pods(&[("p", "u", 9, &[("setup", true, 1)])]);
-    assert_eq!(gone(&grants, &[], &wanting, seconds(10_000)), [""; 0]);
+    assert_eq!(gone(&refs(&grants), &[], &wanting, seconds(10_000)), [""; 0]);
     let younger = pods(&[("p", "u", 500, &[("setup", true, 1)])]);
-    assert_eq!(gone(&grants, &[], &younger, seconds(10_000)), ["orphan"]);
-    assert_eq!(gone(&grants, &[], &Pods::new(), seconds(20)), [""; 0], "too early");
+    assert_eq!(gone(&refs(&grants), &[], &younger, seconds(10_000)), ["orphan"]);
+    assert_eq!(gone(&refs(&grants), &[], &Pods::new(), seconds(20)), [""; 0], "too early");
 }
 
 proptest! {
@@ -169,10 +176,10 @@ proptest! {
             .collect();
         let holdings: Vec<Holding> =
             held.iter().map(|(pod, id)| holding(&pod.to_string(), "c", &[&id.to_string()])).collect();
-        let found = owners(&grants, &holdings, &Pods::new());
+        let found = owners(&refs(&grants), &holdings, &Pods::new());
         for (id, _) in &found {
             let grant = grants.iter().find(|grant| grant.id == *id).unwrap();
-            prop_assert!(holdings.iter().any(|held| grant.is_for(&held.resource, &held.ids)));
+            prop_assert!(holdings.iter().any(|held| grant.key() == held.key()));
         }
         let owned: Vec<Held> = grants
             .into_iter()
@@ -182,6 +189,6 @@ proptest! {
             })
             .filter(|grant| grant.owner.is_some())
             .collect();
-        prop_assert_eq!(gone(&owned, &holdings, &Pods::new(), u64::MAX), Vec::<String>::new());
+        prop_assert_eq!(gone(&refs(&owned), &holdings, &Pods::new(), u64::MAX), Vec::<String>::new());
     }
 }
