@@ -80,6 +80,17 @@ impl Place {
         Self::with_driver(Path::new("/nowhere/libcuda.so.1"))
     }
 
+    /// A grant of a simulated device.
+    pub(crate) fn simulated(driver: &Path) -> Self {
+        let place = Self::with_driver(driver);
+        let path = place.folder().join("grant");
+        let text = std::fs::read_to_string(&path).unwrap().replace("kind=custom", "kind=simulated")
+            + "device.0.uuid=GPU-6f1c1b54-0000-5000-8000-000000000000\ndevice.0.pci=00000000:41:00.0\n\
+               device.0.model=SIM-A40\ndevice.0.memory=51539607552\n";
+        std::fs::write(path, text).unwrap();
+        place
+    }
+
     /// The same, with the record file somewhere else.
     pub(crate) fn recording_into(mut self, records: PathBuf, driver: &Path) -> Self {
         self.records = records;

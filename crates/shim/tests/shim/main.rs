@@ -11,4 +11,6 @@ mod harmless;
 #[cfg(test)]
 mod records;
 #[cfg(test)]
+mod runtime;
+#[cfg(test)]
 mod search;
