@@ -257,3 +257,11 @@ impl Scenario {
         Ok(items.filter_map(|item| Some(item.ok()?.path())).collect())
     }
 }
+
+/// Runs `body`, then `undo` whatever became of it, a panic included.
+pub fn then_always<T>(body: impl FnOnce() -> Result<T>, undo: impl FnOnce() -> Result<()>) -> Result<T> {
+    let result = catch_unwind(AssertUnwindSafe(body));
+    let undone = undo();
+    let value = result.unwrap_or_else(|panic| resume_unwind(panic))?;
+    undone.map(|()| value)
+}

@@ -21,11 +21,11 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// When a product is not in the cache, or a file of ours is not built: the message names it.
 pub fn all(build: &Path) -> Result<Vec<(&'static str, Image)>> {
     let mut images = vec![
-        ("plugin", plugin(build, VERSION)?),
+        ("plugin", plugin(build, "plugin")?),
         // The same program with other files on the node: what an upgrade replaces it by.
         (
             "plugin-next",
-            plugin(build, "next")?.layer(Layer::new().bytes("artefacts/bin/release", "next\n", 0o644)),
+            plugin(build, "plugin-next")?.layer(Layer::new().bytes("artefacts/bin/release", "next\n", 0o644)),
         ),
         ("webhook", webhook(build)?),
     ];
@@ -53,7 +53,7 @@ pub fn pause(name: &str) -> Result<Image> {
     Ok(Image::new(name).layer(Layer::new().file("pause", program)).set("Entrypoint", json!(["/pause"])))
 }
 
-fn plugin(build: &Path, tag: &str) -> Result<Image> {
+fn plugin(build: &Path, name: &str) -> Result<Image> {
     let cudart = product("cudart")?.join("lib");
     let runtime = Layer::new()
         .file("artefacts/cudart/libcudart.so.12", cudart.join("12.9/libcudart.so.12"))
@@ -65,7 +65,7 @@ fn plugin(build: &Path, tag: &str) -> Result<Image> {
             .tree(Path::new("artefacts").join(folder), &from, &|path| !path.to_string_lossy().contains(".so"))
             .with_context(|| format!("{} is missing: run `make build`", from.display()))?;
     }
-    let image = Image::new(format!("{REGISTRY}/plugin:{tag}")).layer(runtime).layer(libraries);
+    let image = Image::new(format!("{REGISTRY}/{name}:{VERSION}")).layer(runtime).layer(libraries);
     Ok(image.layer(program(build, "firstlight-plugin")?).set("Entrypoint", json!(["/firstlight-plugin"])))
 }
 

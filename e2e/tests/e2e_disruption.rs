@@ -1,0 +1,207 @@
+//! Things restart, are upgraded, are away: running pods do not notice, new ones get what they ask for.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use firstlight_contract::metrics;
+use firstlight_contract::names::{annotation, event};
+use firstlight_e2e::cluster::{Component, NAME};
+use firstlight_e2e::harness::install::{self, NAMESPACE};
+use firstlight_e2e::harness::scenario::{PATIENCE, Scenario, scenario, then_always};
+use firstlight_e2e::harness::wait::{Progress, wait_for};
+use firstlight_e2e::harness::workload::{BUSYBOX, OLLAMA, annotated, ollama, shell_pod};
+use serde_json::Value;
+
+const ASKED: [(&str, &str); 1] = [(annotation::GPU, "simulated")];
+const RESOURCE: &str = "firstlight.dev/simulated";
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn a_kubelet_restart_costs_no_device_and_no_pod() -> Result<()> {
+    scenario(|s| {
+        let pod = running_ollama(s, "before")?;
+        let before = identity(s, &pod)?;
+        let devices = allocatable(s)?;
+        s.cluster()?.restart(Component::Kubelet)?;
+        let back = Instant::now();
+        wait_for("the plugin to be registered again", PATIENCE, || {
+            let now = allocatable(s)?;
+            Ok(if now == devices { Progress::Done(()) } else { Progress::Waiting(now) })
+        })?;
+        assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
+        let after = running_ollama(s, "after")?;
+        s.gpu_ready(&after, "True")?;
+        assert_eq!(identity(s, &pod)?, before, "the running pod was not touched");
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn a_plugin_that_is_killed_comes_back_and_knows_the_running_pod() -> Result<()> {
+    scenario(|s| {
+        let pod = running_ollama(s, "before")?;
+        let before = identity(s, &pod)?;
+        let restarts = plugin_restarts(s)?;
+        // The kernel keeps 15 bytes of a name.
+        s.cluster()?.node().run(["pkill", "-KILL", "-x", "firstlight-plug"])?;
+        wait_for("the kubelet to restart the plugin", PATIENCE, || {
+            let now = plugin_restarts(s)?;
+            Ok(if now > restarts { Progress::Done(()) } else { Progress::Waiting(format!("{now} restarts")) })
+        })?;
+        let after = running_ollama(s, "after")?;
+        s.gpu_ready(&after, "True")?;
+        for known in [&pod, &after] {
+            s.metric(&success(s, known), |found| found.value > 0.0)?;
+        }
+        assert_eq!(identity(s, &pod)?, before, "the running pod was not touched");
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn an_upgrade_leaves_the_running_pod_and_its_container_restarts_on_the_old_files() -> Result<()> {
+    scenario(|s| {
+        let pod = running_ollama(s, "before")?;
+        let before = identity(s, &pod)?;
+        install::chart(&["plugin.image.repository=firstlight/plugin-next"])?;
+        let checks = || {
+            assert_eq!(identity(s, &pod)?, before, "the running pod was not touched");
+            let after = running_ollama(s, "after")?;
+            s.gpu_ready(&after, "True")?;
+            // The kubelet replays the Allocate response of the old plugin: its files must still be there.
+            let _the_shell_dies_too = s.shell(&pod, "ollama", "kill 1");
+            wait_for("the container to be started again", PATIENCE, || {
+                let now = identity(s, &pod)?;
+                Ok(if now.1 > before.1 { Progress::Done(()) } else { Progress::Waiting(format!("{now:?}")) })
+            })?;
+            s.ready_pod("before")?;
+            s.logged(&pod, "library=CUDA")?;
+            s.gpu_ready(&pod, "True").map(drop)
+        };
+        then_always(checks, || install::chart(&[]))
+    })
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn while_the_webhook_is_away_pods_start_and_afterwards_it_names_the_one_it_missed() -> Result<()> {
+    scenario(|s| {
+        let scale = |replicas: &str| {
+            let count = format!("--replicas={replicas}");
+            s.kubectl.run(["-n", NAMESPACE, "scale", "deployment", "firstlight-webhook", &count])?;
+            s.kubectl.run([
+                "-n",
+                NAMESPACE,
+                "rollout",
+                "status",
+                "deployment",
+                "firstlight-webhook",
+                "--timeout=90s",
+            ])
+        };
+        scale("0")?;
+        wait_for("the webhook's pods to go", PATIENCE, || {
+            let pods = s.kubectl.run([
+                "-n",
+                NAMESPACE,
+                "get",
+                "pods",
+                "-l",
+                "app.kubernetes.io/component=webhook",
+                "-o",
+                "name",
+            ])?;
+            Ok(if pods.trim().is_empty() { Progress::Done(()) } else { Progress::Waiting(pods) })
+        })?;
+        let checks = || {
+            s.create(&shell_pod("other", BUSYBOX, "true"))?;
+            s.create(&annotated(shell_pod("missed", BUSYBOX, "true"), &ASKED))?;
+            s.ready_pod("other")?;
+            let missed = s.ready_pod("missed")?;
+            assert!(s.get("pod", &missed)?["metadata"]["annotations"].get(annotation::INJECTED).is_none());
+            Ok(missed)
+        };
+        let missed = then_always(checks, || scale("2").map(drop))?;
+        s.event(&missed, event::NOT_INJECTED).map(drop)
+    })
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn certificates_are_rotated_while_every_annotated_pod_is_injected() -> Result<()> {
+    scenario(|s| {
+        install::chart(&["webhook.certificates.lifetime=1m"])?;
+        let secret = || {
+            let path = "jsonpath={.data.tls\\.crt}";
+            s.kubectl.run(["-n", NAMESPACE, "get", "secret", "firstlight-webhook-tls", "-o", path])
+        };
+        let checks = || {
+            let before = secret()?;
+            let started = Instant::now();
+            let mut made = 0;
+            let mut rotated = false;
+            while !(rotated && started.elapsed() > Duration::from_mins(1)) {
+                assert!(started.elapsed() < Duration::from_mins(3), "the certificate has not changed");
+                made += 1;
+                let name = format!("pod-{made}");
+                s.create(&annotated(
+                    shell_pod(&name, BUSYBOX, "true"),
+                    &[ASKED[0], (annotation::CONTAINERS, "shell")],
+                ))?;
+                let object = s.get("pod", &name)?;
+                let mark = object
+                    .pointer("/metadata/annotations")
+                    .and_then(|notes| notes.get(annotation::INJECTED))
+                    .cloned();
+                assert!(
+                    mark.is_some(),
+                    "{name}, made {:?} after the start, lacks the mark",
+                    started.elapsed()
+                );
+                s.run(["delete", "pod", &name, "--grace-period=0", "--force", "--wait=false"])?;
+                rotated = rotated || secret()? != before;
+            }
+            assert!(made > 20, "only {made} pods were made");
+            Ok(())
+        };
+        then_always(checks, || install::chart(&[]))
+    })
+}
+
+/// A ready, annotated Ollama with a verdict: the pod's name.
+fn running_ollama(s: &Scenario, name: &str) -> Result<String> {
+    s.create(&annotated(ollama(name, OLLAMA), &ASKED))?;
+    let pod = s.ready_pod(name)?;
+    s.gpu_ready(&pod, "True")?;
+    Ok(pod)
+}
+
+/// Container id at its first start, and restarts.
+fn identity(s: &Scenario, pod: &str) -> Result<(String, u64)> {
+    let object = s.get("pod", pod)?;
+    let status = object.pointer("/status/containerStatuses/0").context("no container status")?;
+    let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    let restarts = status.get("restartCount").and_then(Value::as_u64).unwrap_or_default();
+    let id = status.get("containerID").and_then(Value::as_str).unwrap_or_default();
+    Ok((format!("{uid} {id}"), restarts))
+}
+
+fn allocatable(s: &Scenario) -> Result<String> {
+    let node = s.kubectl.get(["node", NAME])?;
+    let value = node.pointer("/status/allocatable").and_then(|all| all.get(RESOURCE)).cloned();
+    Ok(value.unwrap_or_default().to_string())
+}
+
+fn plugin_restarts(s: &Scenario) -> Result<u64> {
+    let list = s.kubectl.get(["-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/component=plugin"])?;
+    let pods = list.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default();
+    let restarts =
+        |pod: &Value| pod.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_u64);
+    Ok(pods.iter().filter_map(restarts).sum())
+}
+
+fn success(s: &Scenario, pod: &str) -> String {
+    format!("{}{{namespace=\"{}\",pod=\"{pod}\",outcome=\"success\"}}", metrics::CUDA_INIT_TOTAL, s.namespace)
+}

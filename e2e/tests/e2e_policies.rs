@@ -1,0 +1,119 @@
+//! What the policies of the chart deny to our own service accounts, and what they allow.
+
+use anyhow::{Context, Result};
+use firstlight_contract::names::condition::GPU_READY;
+use firstlight_e2e::command::output;
+use firstlight_e2e::harness::install::NAMESPACE;
+use firstlight_e2e::harness::scenario::{Scenario, scenario};
+use firstlight_e2e::harness::workload::{BUSYBOX, shell_pod};
+use serde_json::{Value, json};
+
+/// Runs kubectl as a pod of ours would: with its service account's token, bound to the pod. Returns success and text.
+fn as_component(s: &Scenario, component: &str, words: &[&str]) -> Result<(bool, String)> {
+    let account = format!("firstlight-{component}");
+    let selector = format!("app.kubernetes.io/component={component}");
+    let pods = s.kubectl.get(["-n", NAMESPACE, "pods", "-l", &selector])?;
+    let pod = pods.pointer("/items/0/metadata/name").and_then(Value::as_str).context("no pod of ours")?;
+    let token = s.kubectl.run([
+        "-n",
+        NAMESPACE,
+        "create",
+        "token",
+        &account,
+        "--bound-object-kind=Pod",
+        "--bound-object-name",
+        pod,
+    ])?;
+    // With the administrator's certificate in reach the token would not be looked at.
+    let config = s.kubectl.run(["config", "view", "--raw", "-o", "json"])?;
+    let mut config: Value = serde_json::from_str(&config)?;
+    if let Some(user) = config.pointer_mut("/users/0/user") {
+        *user = json!({"token": token.trim()});
+    }
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, config.to_string())?;
+    let output = output(s.kubectl.command(words).env("KUBECONFIG", &path))?;
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Ok((output.status.success(), text))
+}
+
+fn patch_status(s: &Scenario, pod: &str, patch: &Value) -> Result<(bool, String)> {
+    let patch = patch.to_string();
+    let words =
+        ["-n", &s.namespace, "patch", "pod", pod, "--subresource=status", "--type=strategic", "-p", &patch];
+    as_component(s, "plugin", &words)
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn the_agent_may_write_its_condition_and_nothing_else_of_a_pod() -> Result<()> {
+    scenario(|s| {
+        s.create(&shell_pod("pod", BUSYBOX, "true"))?;
+        let pod = s.ready_pod("pod")?;
+        let condition = |kind: &str| json!({"status": {"conditions": [{"type": kind, "status": "False", "reason": "Test"}]}});
+
+        let (allowed, said) = patch_status(s, &pod, &condition(GPU_READY))?;
+        assert!(allowed, "{said}");
+        assert_eq!(s.condition(&pod)?.context("no condition")?.reason, "Test");
+
+        let denied = [
+            condition("Ready"),
+            json!({"status": {"phase": "Failed"}}),
+            json!({"status": {"podIP": "10.9.9.9"}}),
+        ];
+        for patch in denied {
+            let (allowed, said) = patch_status(s, &pod, &patch)?;
+            assert!(!allowed && said.contains("the Firstlight plugin may"), "{patch}: {said}");
+        }
+        for words in [&["delete", "pod", &pod][..], &["annotate", "pod", &pod, "a=b"], &["get", "secrets"]] {
+            let words: Vec<_> = ["-n", &s.namespace].into_iter().chain(words.iter().copied()).collect();
+            let (allowed, said) = as_component(s, "plugin", &words)?;
+            assert!(!allowed && said.contains("orbidden"), "{words:?}: {said}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn the_agent_may_not_write_to_pods_of_other_nodes() -> Result<()> {
+    scenario(|s| {
+        let mut object = shell_pod("elsewhere", BUSYBOX, "true");
+        object["spec"]["nodeName"] = json!("another-node");
+        s.create(&object)?;
+        let patch = json!({"status": {"conditions": [{"type": GPU_READY, "status": "True"}]}});
+        let (allowed, said) = patch_status(s, "elsewhere", &patch)?;
+        s.run(["delete", "pod", "elsewhere", "--grace-period=0", "--force"])?;
+        assert!(!allowed && said.contains("another node"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn the_webhook_may_write_only_the_ca_bundle_of_its_configuration() -> Result<()> {
+    scenario(|s| {
+        let patch = |field: &str, value: Value| {
+            let operations =
+                json!([{"op": "replace", "path": format!("/webhooks/0/{field}"), "value": value}])
+                    .to_string();
+            let words =
+                ["patch", "mutatingwebhookconfiguration", "firstlight", "--type=json", "-p", &operations];
+            as_component(s, "webhook", &words)
+        };
+        let bundle = s.kubectl.get(["mutatingwebhookconfiguration", "firstlight"])?["webhooks"][0]["clientConfig"]["caBundle"].clone();
+        let (allowed, said) = patch("clientConfig/caBundle", bundle)?;
+        assert!(allowed, "{said}");
+        for (field, value) in [
+            ("failurePolicy", json!("Fail")),
+            ("timeoutSeconds", json!(29)),
+            ("namespaceSelector", json!({})),
+        ] {
+            let (allowed, said) = patch(field, value)?;
+            assert!(!allowed && said.contains("caBundle"), "{field}: {said}");
+        }
+        Ok(())
+    })
+}
