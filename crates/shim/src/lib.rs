@@ -14,7 +14,7 @@
 //! |---|---|
 //! | [`start`] | `DT_INIT`: which record file, the start record |
 //! | [`recorder`] | records, numbered without gaps, in one `write(2)` |
-//! | [`grant`], [`library`] | the grant; the driver behind the shim |
+//! | [`grant`], [`library`], [`cache`] | the grant; the driver behind the shim |
 //! | [`rows`] | the list of functions without pointers |
 //! | [`front`] | first calls |
 //! | [`hooks`], [`wrappers`], [`lookup`] | functions with an action |
@@ -31,6 +31,7 @@
 //! `--no-undefined` and a panic handler that calls a function which does not exist prove that nothing here can panic.
 #![cfg_attr(panic = "abort", no_std)]
 
+pub mod cache;
 pub mod caller;
 pub mod front;
 pub mod grant;

@@ -3,16 +3,18 @@
 
 use crate::recorder::{Note, RECORDER};
 use crate::start::{self, c_path, terminated};
-use crate::{MARK, caller, grant, sys, weak};
+use crate::{MARK, cache, caller, grant, sys, weak};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::SeqCst};
 use firstlight_contract::grant::{AUTO, value};
+use firstlight_contract::paths;
 use firstlight_contract::record::Kind;
 
 /// A library that the shim stands in front of.
 #[derive(Debug)]
 pub struct Library {
     key: &'static [u8],
+    name: &'static [u8],
     usual: &'static [&'static [u8]],
     is_nvml: bool,
     state: AtomicU32,
@@ -26,6 +28,7 @@ const MISSING: u32 = 2;
 /// The CUDA driver.
 pub static DRIVER: Library = Library::new(
     b"driver",
+    c_path!(paths::library::CUDA),
     &[
         c_path!("/usr/local/nvidia/lib64/libcuda.so.1"),
         c_path!("/usr/lib/x86_64-linux-gnu/libcuda.so.1"),
@@ -40,6 +43,7 @@ pub static DRIVER: Library = Library::new(
 /// NVML.
 pub static NVML: Library = Library::new(
     b"nvml",
+    c_path!(paths::library::NVML),
     &[
         c_path!("/usr/local/nvidia/lib64/libnvidia-ml.so.1"),
         c_path!("/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1"),
@@ -52,14 +56,14 @@ pub static NVML: Library = Library::new(
 );
 
 impl Library {
-    const fn new(key: &'static [u8], usual: &'static [&'static [u8]], is_nvml: bool) -> Self {
-        Self {
-            key,
-            usual,
-            is_nvml,
-            state: AtomicU32::new(UNTRIED),
-            handle: AtomicPtr::new(core::ptr::null_mut()),
-        }
+    const fn new(
+        key: &'static [u8],
+        name: &'static [u8],
+        usual: &'static [&'static [u8]],
+        is_nvml: bool,
+    ) -> Self {
+        let (state, handle) = (AtomicU32::new(UNTRIED), AtomicPtr::new(core::ptr::null_mut()));
+        Self { key, name, usual, is_nvml, state, handle }
     }
 
     /// The open library. The first call looks for it; two threads that do so at once open the same one, because
@@ -87,9 +91,11 @@ impl Library {
             let path = value(text, self.key)?;
             if path == AUTO.as_bytes() { None } else { terminated(path, &mut buffer).map(<[u8]>::len) }
         });
-        let found = match named.and_then(|length| buffer.get(..length)) {
-            Some(path) => self.attempt(path, own, &mut tried),
-            None => self.usual.iter().find_map(|path| self.attempt(path, own, &mut tried)),
+        let found = if let Some(path) = named.and_then(|length| buffer.get(..length)) {
+            self.attempt(path, own, &mut tried)
+        } else {
+            let usual = self.usual.iter().find_map(|path| self.attempt(path, own, &mut tried));
+            usual.or_else(|| cache::find(self.name, |path| self.attempt(path, own, &mut tried)))
         };
         match found {
             Some(handle) => {

@@ -13,6 +13,7 @@ const OPEN: usize = 2;
 const CLOSE: usize = 3;
 const FSTAT: usize = 5;
 const MMAP: usize = 9;
+const MUNMAP: usize = 11;
 const MADVISE: usize = 28;
 const GETPID: usize = 39;
 const FCNTL: usize = 72;
@@ -170,14 +171,45 @@ pub fn readlink<'a>(path: &[u8], into: &'a mut [u8]) -> &'a [u8] {
     answer.ok().and_then(|length| into.get(..length)).unwrap_or(&[])
 }
 
-/// Fresh zeroed memory that a forked child sees zeroed again; `None` if there is none.
-pub fn memory(bytes: usize) -> Option<*mut u8> {
+fn map(bytes: usize) -> Option<usize> {
     const READ_WRITE: usize = 3;
     const PRIVATE_ANONYMOUS: usize = 0x22;
-    const MADV_WIPEONFORK: usize = 18;
     // SAFETY: a fresh private mapping touches nobody's memory.
-    let start = unsafe { call(MMAP, 0, bytes, READ_WRITE, PRIVATE_ANONYMOUS, usize::MAX, 0) }.ok()?;
+    unsafe { call(MMAP, 0, bytes, READ_WRITE, PRIVATE_ANONYMOUS, usize::MAX, 0) }.ok()
+}
+
+/// Fresh zeroed memory that a forked child sees zeroed again; `None` if there is none. Never given back.
+pub fn memory(bytes: usize) -> Option<*mut u8> {
+    const MADV_WIPEONFORK: usize = 18;
+    let start = map(bytes)?;
     // SAFETY: the mapping was made here. Linux before 4.14 refuses: then a child starts with its parent's counts.
     let _ = unsafe { call(MADVISE, start, bytes, MADV_WIPEONFORK, 0, 0, 0) };
     Some(start as *mut u8)
+}
+
+/// Zeroed memory for a moment.
+#[derive(Debug)]
+pub struct Memory {
+    start: usize,
+    length: usize,
+}
+
+impl Memory {
+    /// This many bytes; `None` if there are none.
+    pub fn new(length: usize) -> Option<Self> {
+        map(length).map(|start| Self { start, length })
+    }
+
+    /// The bytes.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping is this object's alone.
+        unsafe { core::slice::from_raw_parts_mut(self.start as *mut u8, self.length) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this object's alone, and nobody borrows it any more.
+        let _ = unsafe { call(MUNMAP, self.start, self.length, 0, 0, 0, 0) };
+    }
 }

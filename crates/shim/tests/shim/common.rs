@@ -127,6 +127,22 @@ impl Place {
         lines(&self.program(&client()).args(steps).output().unwrap())
     }
 
+    /// Runs a script in a mount namespace of its own: `"$@"` is the client with its steps, `$SHIM` what to preload,
+    /// `$DISK` an empty folder. `None` where the kernel or a container forbids it; then the test says so and ends.
+    pub(crate) fn in_a_mount_namespace(&self, script: &str, steps: &[&str]) -> Option<Vec<String>> {
+        let possible = Command::new("unshare").args(["-m", "true"]).output();
+        if !possible.is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: needs the right to make a mount namespace (unshare -m)");
+            return None;
+        }
+        let disk = self.folder().join("disk");
+        std::fs::create_dir_all(&disk).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-ec", script, "sh"]).arg(client()).args(steps);
+        command.env("FIRSTLIGHT_GRANT", self.folder().join("grant")).env("SHIM", shim()).env("DISK", disk);
+        Some(lines(&command.output().unwrap()))
+    }
+
     /// All records; a byte that belongs to none fails the test.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let bytes = std::fs::read(&self.records).unwrap();

@@ -132,21 +132,6 @@ fn a_link_in_place_of_the_record_file_is_not_followed() {
     assert_eq!(std::fs::read(target).unwrap(), b"");
 }
 
-/// Needs mount namespaces, which the kernel or a container may forbid; then the test says so and ends.
-fn in_a_mount_namespace(script: &str, place: &Place) -> Option<Vec<String>> {
-    let possible =
-        Command::new("unshare").args(["-m", "true"]).output().is_ok_and(|output| output.status.success());
-    if !possible {
-        eprintln!("skipped: needs the right to make a mount namespace (unshare -m)");
-        return None;
-    }
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-ec", script, "sh"]).arg(client()).args(WHOLE_WAY);
-    command.env("FIRSTLIGHT_GRANT", place.folder().join("grant"));
-    command.env("SHIM", crate::common::shim()).env("DISK", place.folder().join("disk"));
-    Some(lines(&command.output().unwrap()))
-}
-
 #[test]
 fn a_full_disk_costs_records_only() {
     let place = Place::with_driver(&driver());
@@ -155,7 +140,7 @@ fn a_full_disk_costs_records_only() {
     let place = place.recording_into(records, &driver());
     let script = "mount -t tmpfs -o size=8k none $DISK; touch $DISK/records; \
                   dd if=/dev/zero of=$DISK/rest bs=4k 2>/dev/null || true; LD_PRELOAD=$SHIM \"$@\"; test ! -s $DISK/records";
-    if let Some(said) = in_a_mount_namespace(script, &place) {
+    if let Some(said) = place.in_a_mount_namespace(script, &WHOLE_WAY) {
         assert_eq!(said, ALL_WELL);
     }
 }
@@ -167,7 +152,7 @@ fn a_read_only_disk_costs_records_only() {
     let records = place.folder().join("disk/records");
     let place = place.recording_into(records, &driver());
     let script = "mount -t tmpfs none $DISK; touch $DISK/records; mount -o remount,ro $DISK; LD_PRELOAD=$SHIM \"$@\"; test ! -s $DISK/records";
-    if let Some(said) = in_a_mount_namespace(script, &place) {
+    if let Some(said) = place.in_a_mount_namespace(script, &WHOLE_WAY) {
         assert_eq!(said, ALL_WELL);
     }
 }

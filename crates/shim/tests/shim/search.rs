@@ -55,3 +55,33 @@ fn a_file_that_is_no_library_is_no_driver() {
     let chain = place.chain();
     assert_eq!(about(&chain, Kind::DriverSearched, "").record.result, 80, "ELIBBAD");
 }
+
+#[test]
+fn auto_finds_what_the_loaders_cache_knows() {
+    let place = Place::with_driver(std::path::Path::new("auto"));
+    let script = format!(
+        "mkdir $DISK/odd; cp {} $DISK/odd/libcuda.so.1; echo $DISK/odd >$DISK/conf; \
+         ldconfig -X -C $DISK/cache -f $DISK/conf; mount --bind $DISK/cache /etc/ld.so.cache; LD_PRELOAD=$SHIM \"$@\"",
+        driver().display()
+    );
+    if let Some(said) = place.in_a_mount_namespace(&script, &["init", "version"]) {
+        assert_eq!(said, ["init=0", "version=13050"]);
+        let chain = place.chain();
+        let opened = about(&chain, Kind::DriverOpened, "");
+        assert!(opened.text.as_str().ends_with("/disk/odd/libcuda.so.1"), "{opened:?}");
+    }
+}
+
+#[test]
+fn auto_says_every_place_where_it_looked() {
+    let place = Place::with_driver(std::path::Path::new("auto"));
+    let empty = "touch $DISK/cache; mount --bind $DISK/cache /etc/ld.so.cache; LD_PRELOAD=$SHIM \"$@\"";
+    if let Some(said) = place.in_a_mount_namespace(empty, &["init"]) {
+        assert_eq!(said, ["init=100"]);
+        let chain = place.chain();
+        let looked = chain.iter().filter(|entry| entry.record.kind == Kind::DriverSearched);
+        let looked: Vec<_> = looked.map(|entry| entry.text.as_str()).collect();
+        assert_eq!(looked.len() as u64, told(about(&chain, Kind::DriverMissing, "")).3);
+        assert!(looked.contains(&"/usr/lib/x86_64-linux-gnu/libcuda.so.1"), "{looked:?}");
+    }
+}
