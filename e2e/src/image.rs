@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::deps::hex;
 pub use layer::Layer;
-pub use product_images::{all, foreign, pause};
+pub use product_images::{NAMES, named, pause};
 
 /// An image that is not written yet.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use firstlight_e2e::image;
 const USAGE: &str = "usage:
   firstlight-e2e deps [PRODUCT…]     build what is missing in the cache
   firstlight-e2e deps-verify         compare the cache with its manifests
-  firstlight-e2e images [foreign]    write images as OCI archives into build/images
+  firstlight-e2e images [IMAGE…]     write images as OCI archives into build/images
   firstlight-e2e cluster up          start the cluster, or what of it is not running
   firstlight-e2e cluster import [ARCHIVE…]   bring images to the node; default: all of build/images
   firstlight-e2e cluster status      say what runs
@@ -36,14 +36,18 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let recipes = here.join("deps");
-    let build = here.parent().context("the crate has no folder above it")?.join("build");
+    // The Makefile names the folder that it fills.
+    let build = match std::env::var_os("FIRSTLIGHT_ARTEFACTS").filter(|value| !value.is_empty()) {
+        Some(folder) => PathBuf::from(folder),
+        None => here.parent().context("the crate has no folder above it")?.join("build"),
+    };
     match words {
         ["deps", names @ ..] => {
             let names: Vec<_> = names.iter().map(ToString::to_string).collect();
             Deps::new(recipes, deps::cache_dir()?).build(&names).map(drop)
         }
         ["deps-verify"] => verify(&Deps::new(recipes, deps::cache_dir()?)),
-        ["images", rest @ ..] => images(&build, rest.contains(&"foreign")),
+        ["images", rest @ ..] => images(&build, rest),
         ["cluster", "up"] => {
             let started = Instant::now();
             let cluster = Cluster::up()?;
@@ -78,17 +82,14 @@ fn verify(deps: &Deps) -> Result<()> {
     Ok(())
 }
 
-fn images(build: &Path, foreign_only: bool) -> Result<()> {
+fn images(build: &Path, names: &[&str]) -> Result<()> {
     let folder = build.join("images");
-    let images = if foreign_only { image::foreign()? } else { image::all(build)? };
-    for (file, image) in images {
+    for name in if names.is_empty() { &image::NAMES } else { names } {
         let started = Instant::now();
-        let wrote = image.write_if_changed(&folder, file)?;
-        let what = if wrote {
-            format!("written in {:.1} s", started.elapsed().as_secs_f32())
-        } else {
-            "unchanged".to_owned()
-        };
+        let image = image::named(build, name)?;
+        let wrote = image.write_if_changed(&folder, name)?;
+        let time = started.elapsed().as_secs_f32();
+        let what = if wrote { format!("written in {time:.1} s") } else { "unchanged".to_owned() };
         println!("image {}: {what}", image.name());
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::{Image, Layer};
@@ -15,36 +15,31 @@ const REGISTRY: &str = "docker.io/firstlight";
 /// Tag of our images: the chart's appVersion.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Every image with the name of its archive. `build` is the folder that `make build` fills.
+/// Names of the images, which are the names of their archives.
+pub const NAMES: [&str; 8] =
+    ["plugin", "plugin-next", "webhook", "ollama-0.33.1", "ollama-0.12.3", "busybox", "musl", "pause"];
+
+/// One image of [`NAMES`]. `build` is the folder that `make build` fills.
 ///
 /// # Errors
 /// When a product is not in the cache, or a file of ours is not built: the message names it.
-pub fn all(build: &Path) -> Result<Vec<(&'static str, Image)>> {
-    let mut images = vec![
-        ("plugin", plugin(build, "plugin")?),
+pub fn named(build: &Path, name: &str) -> Result<Image> {
+    Ok(match name {
+        "plugin" => plugin(build, name)?,
         // The same program with other files on the node: what an upgrade replaces it by.
-        (
-            "plugin-next",
-            plugin(build, "plugin-next")?.layer(Layer::new().bytes("artefacts/bin/release", "next\n", 0o644)),
-        ),
-        ("webhook", webhook(build)?),
-    ];
-    images.extend(foreign()?);
-    Ok(images)
-}
-
-/// The images that hold nothing of ours.
-pub fn foreign() -> Result<Vec<(&'static str, Image)>> {
-    Ok(vec![
-        ("ollama-0.33.1", ollama()?),
-        ("ollama-0.12.3", ollama_0_12_3()?),
-        (
-            "busybox",
-            Image::new("localhost/busybox:1").layer(busybox("bin")?).layer(users()).set("Cmd", json!(["sh"])),
-        ),
-        ("musl", musl()?),
-        ("pause", pause("localhost/pause:1")?),
-    ])
+        "plugin-next" => {
+            plugin(build, name)?.layer(Layer::new().bytes("artefacts/bin/release", "next\n", 0o644))
+        }
+        "webhook" => webhook(build)?,
+        "ollama-0.33.1" => ollama()?,
+        "ollama-0.12.3" => ollama_0_12_3()?,
+        "busybox" => {
+            Image::new("localhost/busybox:1").layer(busybox("bin")?).layer(users()).set("Cmd", json!(["sh"]))
+        }
+        "musl" => musl()?,
+        "pause" => pause("localhost/pause:1")?,
+        _ => bail!("no image {name:?}; there are: {}", NAMES.join(" ")),
+    })
 }
 
 /// The image of a pod's sandbox.
