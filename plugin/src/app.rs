@@ -122,10 +122,11 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
     let pools = snapshots.keys().cloned().collect();
     let lister = Lister::new(Arc::clone(&book), Arc::clone(&store), Arc::clone(&metrics), places, pools)?;
     for_ever(&mut tasks, shutdown, lister.run());
-    let tailer = Tailer::new(Arc::clone(&book), store, Arc::clone(&metrics));
+    let tailer = Tailer::new(Arc::clone(&book), Arc::clone(&store), Arc::clone(&metrics));
     for_ever(&mut tasks, shutdown, tailer.run());
 
-    let view = View { book: Arc::clone(&book), metrics: Arc::clone(&metrics), pools: Arc::new(snapshots) };
+    let view =
+        View { book: Arc::clone(&book), store, metrics: Arc::clone(&metrics), pools: Arc::new(snapshots) };
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;

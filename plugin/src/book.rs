@@ -4,20 +4,23 @@
 //! | module | what |
 //! |---|---|
 //! | [`identity`] | whose grant is it; which ones may go (pure) |
+//! | [`forgetting`] | memory is for containers that something happens in |
 //! | [`judging`] | verdicts over time, what is counted and published |
 //! | [`series`] | the per-pod metrics, written at scrape time |
 
+pub mod forgetting;
 pub mod identity;
 pub mod judging;
 pub mod series;
 
-use crate::grants::{Allocation, Owner, Stored};
+use crate::grants::{Allocation, Owner, Store, Stored};
 use crate::pods::Pod;
 use crate::records::Tail;
 use firstlight_contract::grant::Grant;
 use firstlight_diagnosis::{Container, Facts, Report};
+use forgetting::Forgotten;
 use identity::{Held, Holding, Pods};
-use judging::Judged;
+use judging::{Judged, Settled};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -35,6 +38,10 @@ pub struct Entry {
     pub container: Container,
     /// What was concluded.
     pub judged: Judged,
+    /// Set while `container` is empty, because nothing happens in it.
+    pub forgotten: Option<Forgotten>,
+    durations_seen: usize,
+    durations_to_skip: usize,
 }
 
 /// The state behind the lock.
@@ -109,6 +116,9 @@ impl Book {
             tail: records.then(Tail::default),
             container: Container::new(),
             judged,
+            forgotten: None,
+            durations_seen: 0,
+            durations_to_skip: 0,
         };
         let mut inner = self.lock();
         inner.new.push(id.clone());
@@ -118,8 +128,48 @@ impl Book {
     /// Replaces what is known of a pod, by namespace and name.
     pub fn pod_seen(&self, pod: Pod) {
         let key = (pod.namespace.clone(), pod.name.clone());
-        self.lock().pods.insert(key, pod);
+        let mut inner = self.lock();
+        let same = inner.pods.get(&key).is_some_and(|known| known.containers == pod.containers);
+        if !same {
+            inner.wake_pod(&pod.uid);
+        }
+        inner.pods.insert(key, pod);
+        drop(inner);
+        self.files.notify_one();
         self.pods.notify_one();
+    }
+
+    /// The units of a resource that are not healthy now.
+    pub fn set_unhealthy(&self, resource: &str, units: BTreeSet<String>) {
+        let mut inner = self.lock();
+        if inner.unhealthy.get(resource) != Some(&units) {
+            inner.wake_where(|entry| entry.held.allocation.resource == resource);
+            inner.unhealthy.insert(resource.to_owned(), units);
+        }
+        drop(inner);
+        self.files.notify_one();
+    }
+
+    /// What stands now, by grant: to be marked as published once all of it is told.
+    pub fn standing(&self) -> Vec<(String, Settled)> {
+        let inner = self.lock();
+        let standing = |(id, entry): (&String, &Entry)| Some((id.clone(), entry.judged.settled?));
+        inner
+            .grants
+            .iter()
+            .filter(|(_, entry)| entry.judged.published != entry.judged.settled)
+            .filter_map(standing)
+            .collect()
+    }
+
+    /// All of this was told.
+    pub fn published(&self, standing: &[(String, Settled)]) {
+        let mut inner = self.lock();
+        for (id, settled) in standing {
+            if let Some(entry) = inner.grants.get_mut(id) {
+                entry.judged.published = Some(*settled);
+            }
+        }
     }
 
     /// The pod with this UID is gone.
@@ -153,13 +203,24 @@ impl Book {
     }
 
     /// The reports of a pod's containers: name and report; `None` if the pod has no grant here.
-    pub fn reports(&self, namespace: &str, pod: &str, now_ns: u64) -> Option<Vec<(String, Report)>> {
+    pub fn reports(
+        &self,
+        store: &Store,
+        namespace: &str,
+        pod: &str,
+        now_ns: u64,
+    ) -> Option<Vec<(String, Report)>> {
         let inner = self.lock();
         let reports: Vec<_> = inner
             .shown()
             .filter(|(owner, _)| owner.namespace == namespace && owner.pod == pod)
             .map(|(owner, entry)| {
-                (owner.container.clone(), entry.container.report(now_ns, &inner.facts(entry)))
+                let facts = inner.facts(entry);
+                let report = match entry.forgotten {
+                    None => entry.container.report(now_ns, &facts),
+                    Some(_) => forgetting::read_again(store, &entry.held.id).report(now_ns, &facts),
+                };
+                (owner.container.clone(), report)
             })
             .collect();
         (!reports.is_empty()).then_some(reports)
@@ -208,6 +269,22 @@ impl Book {
 }
 
 impl Inner {
+    fn wake_pod(&mut self, uid: &str) {
+        self.wake_where(|entry| {
+            entry.held.owner.as_ref().is_some_and(|owner| owner.uid.as_deref() == Some(uid))
+        });
+    }
+
+    fn wake_where(&mut self, is: impl Fn(&Entry) -> bool) {
+        let ids: Vec<String> = self
+            .grants
+            .iter()
+            .filter(|(_, entry)| entry.forgotten.is_some() && is(entry))
+            .map(|(id, _)| id.clone())
+            .collect();
+        self.wake(&ids);
+    }
+
     fn held(&self) -> Vec<&Held> {
         self.grants.values().map(|entry| &entry.held).collect()
     }

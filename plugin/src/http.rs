@@ -2,6 +2,7 @@
 
 use crate::book::Book;
 use crate::clock;
+use crate::grants::Store;
 use crate::inventory::Snapshot;
 use crate::metrics::Metrics;
 use axum::Router;
@@ -20,6 +21,8 @@ use tokio::sync::watch;
 pub struct View {
     /// Grants.
     pub book: Arc<Book>,
+    /// Grants on the disk.
+    pub store: Arc<Store>,
     /// Node-level metrics.
     pub metrics: Arc<Metrics>,
     /// The devices of each pool.
@@ -84,7 +87,7 @@ impl View {
 }
 
 async fn report(State(view): State<View>, Path((namespace, pod)): Path<(String, String)>) -> Response {
-    let Some(reports) = view.book.reports(&namespace, &pod, clock::now_ns()) else {
+    let Some(reports) = view.book.reports(&view.store, &namespace, &pod, clock::now_ns()) else {
         let text = format!("pod {namespace}/{pod} has no grant on this node\n");
         return (StatusCode::NOT_FOUND, text).into_response();
     };

@@ -102,7 +102,7 @@ impl Prober {
             }
         }
         self.metrics.devices.with_label_values(&[self.pool.as_str(), "allocatable"]).set(number(allocatable));
-        self.book.lock().unhealthy.insert(self.resource.clone(), unhealthy);
+        self.book.set_unhealthy(&self.resource, unhealthy);
     }
 }
 

@@ -63,6 +63,7 @@ impl Publisher {
     /// One round; false if a call failed in a way that passes.
     pub async fn round(&mut self) -> bool {
         let mut good = true;
+        let standing = self.book.standing();
         for wanted in self.book.wanted_conditions(clock::now_ns(), &self.told) {
             match self.write_condition(&wanted).await {
                 Ok(()) => {
@@ -87,6 +88,9 @@ impl Publisher {
             }
         }
         self.forget();
+        if good {
+            self.book.published(&standing);
+        }
         good
     }
 

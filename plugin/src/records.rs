@@ -46,6 +46,11 @@ pub struct Read {
 }
 
 impl Tail {
+    /// How far the file was read, bytes.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Reads the next piece of the file.
     pub fn read(&mut self, path: &Path) -> io::Result<Read> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -8,6 +8,7 @@ use crate::metrics::Metrics;
 use futures::StreamExt as _;
 use inotify::{EventStream, Inotify, WatchDescriptor, WatchMask};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,10 +113,14 @@ impl Tailer {
         let path = self.store.records(id);
         let mut news = false;
         loop {
-            let Some(mut tail) = self.book.lock().grants.get_mut(id).and_then(|entry| entry.tail.take())
-            else {
-                return news;
-            };
+            let tail = self.book.lock().grants.get_mut(id).and_then(|entry| {
+                if entry.forgotten.is_some_and(|forgotten| size(&path) == Some(forgotten.offset)) {
+                    return None;
+                }
+                entry.remember();
+                entry.tail.take()
+            });
+            let Some(mut tail) = tail else { return news };
             let read = tail.read(&path);
             let more = {
                 let mut inner = self.book.lock();
@@ -140,7 +145,7 @@ impl Tailer {
                             entry.container.observe(&read.items);
                             entry.judged.records_arrived(clock::now_ns());
                         }
-                        for duration in entry.container.take_init_durations_ns() {
+                        for duration in entry.take_new_durations_ns() {
                             if !replay {
                                 self.metrics
                                     .init_duration
@@ -165,6 +170,10 @@ impl Tailer {
             tokio::task::yield_now().await;
         }
     }
+}
+
+fn size(path: &Path) -> Option<u64> {
+    std::fs::symlink_metadata(path).ok().map(|meta| meta.len())
 }
 
 enum Event {

@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const FAILURE_STANDS_NS: u64 = seconds(3);
 /// Without a further record for so long, nothing more is expected.
 const QUIET_NS: u64 = seconds(30);
+/// Longer than any patience of the rules: without a further record for so long, time alone changes no verdict.
+const OVER_NS: u64 = seconds(60);
 /// How often a container is judged while records come, and how often otherwise.
 const SOON_NS: u64 = seconds(1);
 const LATER_NS: u64 = seconds(10);
@@ -44,6 +46,10 @@ pub struct Judged {
     pub counts: [u64; 3],
     /// What stands.
     pub settled: Option<Settled>,
+    /// When a launch was last reported, nanoseconds since the epoch.
+    pub last_launch_ns: Option<u64>,
+    /// What stood when everything was told last.
+    pub published: Option<Settled>,
     /// Events that were told: reason and cause.
     pub told: BTreeSet<(&'static str, Cause)>,
     counted: Option<(Outcome, u32)>,
@@ -57,6 +63,19 @@ pub struct Judged {
 }
 
 impl Judged {
+    /// Whether nothing is expected any more, of the container or of us: records of long ago need no memory.
+    pub fn is_over(&self, now_ns: u64) -> bool {
+        self.settled.is_some()
+            && self.settled == self.published
+            && !self.replay
+            && now_ns.saturating_sub(self.last_records_ns) >= OVER_NS
+    }
+
+    /// Judge no more, until records arrive.
+    pub fn rest(&mut self) {
+        self.due_ns = u64::MAX;
+    }
+
     /// Records have arrived: judge at once.
     pub fn records_arrived(&mut self, now_ns: u64) {
         self.last_records_ns = now_ns;
@@ -173,6 +192,7 @@ impl Book {
             let any_records = entry.container.records() > 0;
             let Some(entry) = inner.grants.get_mut(&id) else { continue };
             let before = entry.judged.settled;
+            entry.judged.last_launch_ns = entry.container.last_launch_ns();
             let counted = entry.judged.take(&verdict, facts.restarts, any_records, now_ns);
             if let Some(outcome) = counted
                 && !std::mem::take(&mut entry.judged.silent)
@@ -180,6 +200,7 @@ impl Book {
                 metrics.outcomes.with_label_values(&[outcome.as_str()]).inc();
             }
             news |= entry.judged.settled != before;
+            entry.forget_if_over(now_ns);
         }
         drop(inner);
         if news {
@@ -200,7 +221,7 @@ impl Book {
                 by_pod.entry(uid).or_default().push((owner, entry, settled));
             }
         }
-        let mut wanted = Vec::new();
+        let (mut wanted, mut to_wake) = (Vec::new(), Vec::new());
         for (uid, containers) in by_pod {
             // The worst container speaks for the pod.
             let worst = containers.iter().min_by_key(|(_, _, settled)| match settled.ready {
@@ -211,6 +232,10 @@ impl Book {
             let Some((owner, entry, settled)) = worst else { continue };
             let Some(pod) = inner.pods.get(&(owner.namespace.clone(), owner.pod.clone())) else { continue };
             if pod.uid != uid || is_told(told.get(uid), pod.condition.as_ref(), *settled) {
+                continue;
+            }
+            if entry.forgotten.is_some() {
+                to_wake.push(entry.held.id.clone());
                 continue;
             }
             let verdict = entry.container.verdict(now_ns, &inner.facts(entry));
@@ -227,6 +252,8 @@ impl Book {
                 message,
             });
         }
+        drop(inner);
+        self.wake(&to_wake);
         wanted
     }
 
@@ -234,7 +261,10 @@ impl Book {
     pub fn wanted_events(&self, now_ns: u64) -> Vec<WantedEvent> {
         let inner = self.lock();
         let mut wanted = Vec::new();
-        for (owner, entry) in inner.shown().filter(|(owner, _)| owner.uid.is_some()) {
+        let told_or_more = |entry: &Entry| entry.forgotten.is_none();
+        for (owner, entry) in
+            inner.shown().filter(|(owner, entry)| owner.uid.is_some() && told_or_more(entry))
+        {
             let Some(settled) = entry.judged.settled else { continue };
             let verdict = entry.container.verdict(now_ns, &inner.facts(entry));
             let Some(event) = verdict.event().filter(|_| verdict.outcome == settled.outcome) else {

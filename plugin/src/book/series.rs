@@ -39,7 +39,7 @@ impl Inner {
             vec![(String::new(), f64::from(u8::from(entry.judged.in_use)))]
         })?;
         self.family(out, names::LAST_LAUNCH, "gauge", "Time of the last reported launch.", |entry| {
-            let last = entry.container.last_launch_ns();
+            let last = entry.judged.last_launch_ns;
             last.map(|ns| (String::new(), as_f64(ns) / 1e9)).into_iter().collect()
         })?;
         self.family(out, names::MEMORY_QUOTA, "gauge", "Memory that a container may use.", |entry| {
