@@ -84,58 +84,72 @@ impl Library {
     }
 
     fn search(&self) {
-        let mut tried = 0;
-        let own = caller::own_identity();
+        let mut search = Search { own: caller::own_identity(), tried: 0, error: [0; MAX_ERROR], length: 0 };
         let mut buffer = [0; 256];
         let named = grant::with(|text| {
             let path = value(text, self.key)?;
             if path == AUTO.as_bytes() { None } else { terminated(path, &mut buffer).map(<[u8]>::len) }
         });
         let found = if let Some(path) = named.and_then(|length| buffer.get(..length)) {
-            self.attempt(path, own, &mut tried)
+            self.attempt(path, &mut search)
         } else {
-            let usual = self.usual.iter().find_map(|path| self.attempt(path, own, &mut tried));
-            usual.or_else(|| cache::find(self.name, |path| self.attempt(path, own, &mut tried)))
+            let usual = self.usual.iter().find_map(|path| self.attempt(path, &mut search));
+            usual.or_else(|| cache::find(self.name, |path| self.attempt(path, &mut search)))
         };
-        match found {
-            Some(handle) => {
-                self.handle.store(handle, SeqCst);
-                self.state.store(OPEN, SeqCst);
-            }
-            None => {
-                if self.state.compare_exchange(UNTRIED, MISSING, SeqCst, SeqCst).is_ok() {
-                    let arg1 = u64::from(self.is_nvml);
-                    RECORDER.write(&Note { arg0: tried, arg1, ..Note::new(Kind::DriverMissing, b"") });
-                }
-            }
+        if let Some(handle) = found {
+            self.handle.store(handle, SeqCst);
+            self.state.store(OPEN, SeqCst);
+        } else if self.state.compare_exchange(UNTRIED, MISSING, SeqCst, SeqCst).is_ok() && !self.is_nvml {
+            let error = search.error.get(..search.length).unwrap_or(&[]);
+            RECORDER.write(&Note { arg0: search.tried, ..Note::new(Kind::DriverMissing, error) });
         }
     }
 
-    fn attempt(&self, path: &[u8], own: Option<(u64, u64)>, tried: &mut u64) -> Option<*mut c_void> {
-        *tried += 1;
-        let text = path.strip_suffix(b"\0").unwrap_or(path);
-        let refused = |result| {
-            let arg0 = u64::from(self.is_nvml);
-            RECORDER.defer(&Note { result, arg0, ..Note::new(Kind::DriverSearched, text) });
-            None
-        };
-        match sys::identity(path) {
-            Err(errno) => return refused(errno),
-            Ok(identity) if Some(identity) == own => return refused(-1),
-            Ok(_) if is_shim(path) => return refused(-1),
-            Ok(_) => {}
+    fn attempt(&self, path: &[u8], search: &mut Search) -> Option<*mut c_void> {
+        search.tried += 1;
+        match look(path, search) {
+            Ok(handle) => {
+                if self.state.load(SeqCst) == UNTRIED {
+                    let (arg0, text) = (u64::from(self.is_nvml), path.strip_suffix(b"\0").unwrap_or(path));
+                    RECORDER.write(&Note { arg0, ..Note::new(Kind::DriverOpened, text) });
+                }
+                Some(handle)
+            }
+            Err(result) => {
+                // A container without NVML is no container without a driver.
+                if !self.is_nvml {
+                    let text = path.strip_suffix(b"\0").unwrap_or(path);
+                    RECORDER.defer(&Note { result, ..Note::new(Kind::DriverSearched, text) });
+                }
+                None
+            }
         }
-        let Some(handle) = weak::open(path) else {
-            // There, but no library that this process can load.
-            const ELIBBAD: i32 = 80;
-            return refused(ELIBBAD);
-        };
-        if self.state.load(SeqCst) == UNTRIED {
-            let arg0 = u64::from(self.is_nvml);
-            RECORDER.write(&Note { arg0, ..Note::new(Kind::DriverOpened, text) });
-        }
-        Some(handle)
     }
+}
+
+/// Bytes of the loader's message that are kept.
+const MAX_ERROR: usize = 256;
+/// The record's result for a file that is the shim itself.
+const SHIM_ITSELF: i32 = -1;
+/// `ELIBBAD`: there, but no library that this process can load.
+const ELIBBAD: i32 = 80;
+
+struct Search {
+    own: Option<(u64, u64)>,
+    tried: u64,
+    error: [u8; MAX_ERROR],
+    length: usize,
+}
+
+/// Opens a library unless it is the shim; the error is an errno or [`SHIM_ITSELF`].
+fn look(path: &[u8], search: &mut Search) -> Result<*mut c_void, i32> {
+    if Some(sys::identity(path)?) == search.own || is_shim(path) {
+        return Err(SHIM_ITSELF);
+    }
+    weak::open(path).ok_or_else(|| {
+        search.length = weak::error(&mut search.error).len();
+        ELIBBAD
+    })
 }
 
 /// Whether the file is a copy of the shim: two that stood behind one another would call each other for ever.

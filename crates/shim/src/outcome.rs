@@ -1,6 +1,6 @@
 //! What is written about the calls of a function: its first success, and each failure that differs from the last.
 
-use crate::front::absent;
+use crate::front::{absent, library};
 use crate::recorder::{Note, RECORDER};
 use crate::{caller, rows};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
@@ -35,9 +35,13 @@ impl Outcome {
     }
 }
 
-/// The code of a function with an action that the driver lacks; recorded at its first call.
+/// The code of a function with an action that the driver lacks, or for which there is no driver; recorded.
 pub(crate) fn missing(id: u16) -> i32 {
     let result = absent(id).1;
+    if library(id).handle().is_none() {
+        record(id, result, 0, 0, When::Now);
+        return result;
+    }
     let text = rows::symbol(id).strip_suffix(b"\0").unwrap_or(&[]);
     if let Some(outcome) = OUTCOMES.get(usize::from(id))
         && outcome.code.swap(result, Relaxed) != result

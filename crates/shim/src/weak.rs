@@ -2,6 +2,7 @@
 //! means that the process has none (static musl, an old glibc without libdl).
 #![expect(unsafe_code, reason = "weak references and calls through them")]
 
+use crate::start;
 use core::arch::naked_asm;
 use core::ffi::{c_char, c_int, c_void};
 
@@ -19,6 +20,7 @@ weak!(address_of_dlopen, "dlopen");
 weak!(address_of_dlsym, "dlsym");
 weak!(address_of_dlopen_mode, "__libc_dlopen_mode");
 weak!(address_of_libc_dlsym, "__libc_dlsym");
+weak!(address_of_dlerror, "dlerror");
 weak!(address_of_iterate, "dl_iterate_phdr");
 weak!(address_of_glibc_version, "gnu_get_libc_version");
 weak!(address_of_asan, "__asan_init");
@@ -83,6 +85,23 @@ fn open_with(path: &[u8], flags: c_int) -> Option<*mut c_void> {
     // SAFETY: the path is a valid C string. The library's constructors run, as they would without us.
     let handle = unsafe { open(path.as_ptr().cast(), flags) };
     (!handle.is_null()).then_some(handle)
+}
+
+/// Why the last dlopen failed; empty where libc does not say. Takes the message away, so that the client does not find
+/// an error that is not its own.
+pub fn error(into: &mut [u8]) -> &[u8] {
+    let address = address_of_dlerror();
+    if address == 0 {
+        return &[];
+    }
+    // SAFETY: the address is that of libc's dlerror.
+    let error = unsafe { core::mem::transmute::<usize, extern "C" fn() -> *const c_char>(address) };
+    // SAFETY: a NUL-terminated text that lives until this thread's next call of a dl function.
+    let text = unsafe { start::text(error(), into.len()) };
+    for (to, from) in into.iter_mut().zip(text) {
+        *to = *from;
+    }
+    into.get(..text.len()).unwrap_or(&[])
 }
 
 /// The address of a symbol (NUL-terminated) of an open library.

@@ -24,6 +24,11 @@ fn without_a_driver_cuda_answers_as_where_there_is_none() {
     let searched = about(&chain, Kind::DriverSearched, "");
     assert_eq!((searched.record.result, searched.text.as_str()), (2, "/nowhere/libcuda.so.1"));
     assert_eq!(told(about(&chain, Kind::DriverMissing, "")).3, 1);
+    assert_eq!(told(about(&chain, Kind::CallReturned, "cuInit")).2, 100);
+    assert_eq!(told(about(&chain, Kind::CallReturned, "nvmlInit_v2")).2, 12);
+    let missing = chain.iter().filter(|entry| entry.record.kind == Kind::DriverMissing);
+    assert_eq!(missing.count(), 1, "that NVML is missing, too, is another matter");
+    assert!(!chain.iter().any(|entry| entry.record.kind == Kind::ExportMissing));
 }
 
 #[test]
@@ -54,6 +59,8 @@ fn a_file_that_is_no_library_is_no_driver() {
     assert_eq!(place.run(&["init"]), ["init=100"]);
     let chain = place.chain();
     assert_eq!(about(&chain, Kind::DriverSearched, "").record.result, 80, "ELIBBAD");
+    let missing = about(&chain, Kind::DriverMissing, "");
+    assert!(missing.text.as_str().contains("file too short"), "what the loader says: {missing:?}");
 }
 
 #[test]
