@@ -9,6 +9,7 @@ fn main() {
         for argument in [
             "-nostartfiles",
             "-Wl,-init=firstlight_start",
+            "-Wl,-fini=firstlight_end",
             "-Wl,-Bsymbolic",
             "-Wl,--no-undefined",
             "-Wl,-z,norelro",

@@ -66,20 +66,42 @@ pub fn total() -> (u64, u64) {
 pub fn flush() {
     let at = WRITTEN_AT.load(Relaxed);
     let now = sys::now(Clock::MonotonicCoarse);
-    if now.wrapping_sub(at) < INTERVAL_NS && at != 0 {
-        return;
+    if (now.wrapping_sub(at) >= INTERVAL_NS || at == 0)
+        && let Some(grown) = grown()
+        && WRITTEN_AT.compare_exchange(at, now, SeqCst, SeqCst).is_ok()
+    {
+        grown.write();
     }
+}
+
+/// Records the count if it grew, when the process ends.
+pub fn finish() {
+    if let Some(grown) = grown() {
+        grown.write();
+    }
+}
+
+struct Grown {
+    kernels: u64,
+    graphs: u64,
+    written: &'static AtomicU64,
+}
+
+/// The count, if it is another than the last one that was written.
+fn grown() -> Option<Grown> {
     let slab = SLAB.load(SeqCst);
     if slab.is_null() {
-        return;
+        return None;
     }
     // SAFETY: the slab is never freed.
     let written = unsafe { &(*slab).kernels };
     let (kernels, graphs) = total();
-    let sum = kernels.wrapping_add(graphs);
-    if sum == written.load(Relaxed) || WRITTEN_AT.compare_exchange(at, now, SeqCst, SeqCst).is_err() {
-        return;
+    (kernels.wrapping_add(graphs) != written.load(Relaxed)).then_some(Grown { kernels, graphs, written })
+}
+
+impl Grown {
+    fn write(&self) {
+        self.written.store(self.kernels.wrapping_add(self.graphs), Relaxed);
+        RECORDER.write(&Note { arg0: self.kernels, arg1: self.graphs, ..Note::new(Kind::Launches, b"") });
     }
-    written.store(sum, Relaxed);
-    RECORDER.write(&Note { arg0: kernels, arg1: graphs, ..Note::new(Kind::Launches, b"") });
 }

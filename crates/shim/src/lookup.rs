@@ -15,7 +15,7 @@ use firstlight_driver_api::Action;
 const PER_THREAD: usize = 2;
 /// Longest name that is looked at.
 const MAX_NAME: usize = 128;
-/// Lookups without an answer that are written at once; a healthy runtime asks for some 30 that no driver has.
+/// Lookups without an answer that are written at once, beside those of functions with an action; a healthy runtime asks for some 30 that no driver has.
 const EAGER: u32 = 4;
 
 static UNANSWERED: AtomicU32 = AtomicU32::new(0);
@@ -118,7 +118,8 @@ impl Asked<'_> {
         let caller = outcome::caller_of(id);
         let note =
             Note { function: id, caller, result, arg0, arg1, ..Note::new(Kind::LookupUnanswered, self.text) };
-        if UNANSWERED.fetch_add(1, Relaxed) < EAGER {
+        let decides = rows::hooked(self.text, rows::NEWEST, false).is_some();
+        if UNANSWERED.fetch_add(1, Relaxed) < EAGER || decides {
             RECORDER.write(&note);
         } else {
             RECORDER.defer(&note);

@@ -156,6 +156,19 @@ impl Recorder {
         })
     }
 
+    /// Writes what waits, when the process ends.
+    pub fn finish(&self) {
+        if self.is_active() && self.pid.load(Relaxed) == sys::pid() && self.lock() {
+            // SAFETY: the lock is held.
+            let pending = unsafe { &*self.pending.get() };
+            let used = self.pending_length.swap(0, Relaxed);
+            if used > 0 {
+                self.append(pending.get(..used).unwrap_or(&[]));
+            }
+            self.locked.store(false, SeqCst);
+        }
+    }
+
     /// A forked child begins a chain of its own; what waited belongs to its parent.
     fn follow_fork(&self) {
         let pid = sys::pid();

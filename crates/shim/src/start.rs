@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "argv, envp and auxv as the dynamic loader passes them")]
 
 use crate::recorder::{File, Note, RECORDER};
-use crate::{sys, weak};
+use crate::{launches, sys, weak};
 use core::ffi::c_char;
 use firstlight_contract::grant;
 use firstlight_contract::record::{Kind, MAX_TEXT, Role, start};
@@ -77,6 +77,12 @@ pub unsafe fn on_load(count: usize, arguments: *const *const c_char, environment
     } else {
         begin_from_proc(opened);
     }
+}
+
+/// Called by the dynamic loader when the process ends by `exit` (`DT_FINI`).
+pub fn on_exit() {
+    launches::finish();
+    RECORDER.finish();
 }
 
 /// # Safety

@@ -21,14 +21,25 @@ unsafe extern "C" fn start(count: usize, arguments: *const *const c_char, enviro
     unsafe { firstlight_shim::start::on_load(count, arguments, environment) };
 }
 
-// A name for the linker's `-init`, which nobody else sees.
+/// Called by the dynamic loader (`DT_FINI`).
+extern "C" fn end() {
+    firstlight_shim::start::on_exit();
+}
+
+// Names for the linker's `-init` and `-fini`, which nobody else sees.
 global_asm!(
     ".globl firstlight_start",
     ".hidden firstlight_start",
     ".type firstlight_start, @function",
     "firstlight_start:",
     "jmp {start}",
+    ".globl firstlight_end",
+    ".hidden firstlight_end",
+    ".type firstlight_end, @function",
+    "firstlight_end:",
+    "jmp {end}",
     start = sym start,
+    end = sym end,
 );
 
 macro_rules! entries {

@@ -110,6 +110,18 @@ fn launches_are_counted_and_the_count_is_written_by_a_later_wait() {
 }
 
 #[test]
+fn what_still_waits_is_written_at_the_end_of_the_process() {
+    let place = Place::with_driver(&driver());
+    let unknown: Vec<_> = (0..20).map(|number| format!("own:cuCoffee{number}")).collect();
+    let steps: Vec<_> = unknown.iter().map(String::as_str).chain(["launch1000", "graph"]).collect();
+    place.run(&steps);
+    let chain = place.chain();
+    let asked = chain.iter().filter(|entry| entry.record.kind == Kind::LookupUnanswered);
+    assert_eq!(asked.count(), 20);
+    assert_eq!(told(chain.last().unwrap()), (Kind::Launches, "", 0, 1000, 1));
+}
+
+#[test]
 fn launches_of_all_threads_are_in_the_sum() {
     let place = Place::with_driver(&driver());
     place.run(&["race", "sleep", "sleep", "synchronise"]);
