@@ -58,13 +58,14 @@ impl Cluster {
 
     /// Starts the cluster, or whatever of it is not running. Returns when its node is ready.
     pub fn up() -> Result<Self> {
+        let _one_at_a_time = lock()?;
         let state = PathBuf::from(STATE);
         let node = if let Some(node) = Node::find(&state)? {
             node
         } else {
             // What an interrupted start or a restart of the machine left is ours when the state folder says so.
             if state.exists() {
-                Self::down()?;
+                Self::remove()?;
             }
             node::refuse_what_is_in_the_way()?;
             fs::create_dir_all(&state).with_context(|| format!("cannot create {}", state.display()))?;
@@ -83,6 +84,11 @@ impl Cluster {
 
     /// Ends the cluster and removes every trace of it. Nothing to end is fine.
     pub fn down() -> Result<()> {
+        let _one_at_a_time = lock()?;
+        Self::remove()
+    }
+
+    fn remove() -> Result<()> {
         let state = PathBuf::from(STATE);
         if !state.exists() {
             return Ok(());
@@ -236,4 +242,13 @@ impl Cluster {
     fn pid_file(&self, component: Component) -> PathBuf {
         self.state.join("pid").join(component.name())
     }
+}
+
+/// Held while the cluster is started or ended; a second caller waits.
+fn lock() -> Result<fs::File> {
+    const PATH: &str = "/run/lock/firstlight-cluster";
+    fs::create_dir_all("/run/lock")?;
+    let file = fs::File::create(PATH).with_context(|| format!("cannot create {PATH}"))?;
+    file.lock().with_context(|| format!("cannot lock {PATH}"))?;
+    Ok(file)
 }
