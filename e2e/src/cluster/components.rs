@@ -9,6 +9,7 @@ use super::config::{POD_CIDR, SERVICE_CIDR};
 use super::{NAME, NODE_IP, Node};
 use crate::command;
 use crate::deps::product;
+use crate::harness::prometheus;
 use crate::harness::wait::Progress;
 
 /// A daemon of the node.
@@ -141,12 +142,9 @@ impl Component {
                 let ctr = product("containerd")?.join("bin/ctr");
                 node.command([ctr.as_os_str(), "version".as_ref()])
             }
-            Self::Kubelet => node.command(["test", "-S", "/var/lib/kubelet/device-plugins/kubelet.sock"]),
-            Self::Prometheus => {
-                let ready = crate::harness::prometheus::get(super::PROMETHEUS, "/-/ready");
-                return Ok(ready
-                    .map_or_else(|error| Progress::Waiting(format!("{error:#}")), |_| Progress::Done(())));
-            }
+            // The socket of a kubelet that ended is still there: health comes first.
+            Self::Kubelet => return Ok(answers(&format!("http://{NODE_IP}:10248"), "/healthz")),
+            Self::Prometheus => return Ok(answers(super::PROMETHEUS, "/-/ready")),
             Self::Discovery => {
                 node.command(["test", "-s", &state.join("config/targets/pods.json").to_string_lossy()])
             }
@@ -160,6 +158,12 @@ impl Component {
         }
         Ok(Progress::Waiting(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
+}
+
+/// Whether a server answers with success.
+fn answers(base: &str, path: &str) -> Progress<()> {
+    let answer = prometheus::get(base, path);
+    answer.map_or_else(|error| Progress::Waiting(format!("{error:#}")), |_| Progress::Done(()))
 }
 
 fn apiserver(state: &Path) -> Vec<String> {

@@ -86,6 +86,8 @@ fn kubelet(state: &Path) -> serde_json::Value {
         // Nobody answers there: no test needs names, and without the setting each pod carries a warning Event.
         "clusterDNS": ["10.96.0.10"],
         "clusterDomain": "cluster.local",
+        // Where the host can ask.
+        "healthzBindAddress": NODE_IP,
         "nodeStatusUpdateFrequency": "5s",
         "syncFrequency": "10s",
     })
