@@ -158,7 +158,8 @@ impl Recorder {
 
     /// Writes what waits, when the process ends.
     pub fn finish(&self) {
-        if self.is_active() && self.pid.load(Relaxed) == sys::pid() && self.lock() {
+        let waits = self.is_active() && self.pending_length.load(Relaxed) > 0;
+        if waits && self.pid.load(Relaxed) == sys::pid() && self.lock() {
             // SAFETY: the lock is held.
             let pending = unsafe { &*self.pending.get() };
             let used = self.pending_length.swap(0, Relaxed);

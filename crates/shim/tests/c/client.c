@@ -115,6 +115,10 @@ static int step(const char *word) {
         }
         return rc ? rc : found == find(name + 1);
     }
+    if (!strcmp(word, "future")) {
+        rc = call(find("cuGetProcAddress_v2"), (uintptr_t) "cuMemAlloc", (uintptr_t)&found, 99000, 0, 0);
+        return rc ? rc : call(found, (uintptr_t)&pointer, 10, 0, 0, 0);
+    }
     if (!strncmp(word, "call:", 5)) return call(find(name + 1), 0, 0, 0, 0, 0);
     if (!strncmp(word, "nvml:", 5)) return call(find_nvml(name + 1), (uintptr_t)&number, 0, 0, 0, 0);
     if (!strcmp(word, "close-stdio")) return close(0) | close(1) | close(2);

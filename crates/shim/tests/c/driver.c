@@ -53,6 +53,9 @@ API int cuMemAlloc_v2(uint64_t *pointer, size_t bytes) {
     return bytes > 1000 ? 2 : 0;
 }
 
+// An ABI of the future, which only the lookup of a future version hands out.
+API int cuMemAlloc_v9(uint64_t *pointer, size_t bytes, int more) { return 77; }
+
 API int cuCtxSynchronize(void) { return 0; }
 
 API int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
@@ -88,9 +91,13 @@ API int cuGetProcAddress_v2(const char *name, void **pointer, int version, uint6
     scope = dlopen(own.dli_fname, RTLD_NOW | RTLD_NOLOAD);
 #endif
     *pointer = NULL;
+    if (version >= 99000) {
+        strcpy(versioned, name);
+        *pointer = dlsym(scope, strcat(versioned, "_v9"));
+    }
     strcpy(versioned, name);
     strcat(versioned, "_v2");
-    if (version >= 3020) *pointer = dlsym(scope, versioned);
+    if (!*pointer && version >= 3020) *pointer = dlsym(scope, versioned);
     if (!*pointer) *pointer = dlsym(scope, name);
     if (status) *status = *pointer ? 0 : 1;
     return *pointer ? 0 : 500;

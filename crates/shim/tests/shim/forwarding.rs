@@ -51,6 +51,13 @@ fn the_lookup_hands_out_our_entries_for_what_is_recorded_and_the_drivers_pointer
 }
 
 #[test]
+fn an_abi_newer_than_the_list_is_not_mistaken_for_one_in_it() {
+    let place = Place::with_driver(&driver());
+    assert_eq!(place.run(&["future", "allocate:10"]), ["future=77", "allocate:10=0"]);
+    assert_eq!(place.run(&["allocate:10", "future"]), ["allocate:10=0", "future=77"]);
+}
+
+#[test]
 fn a_name_that_the_driver_lacks_is_recorded_and_stays_unanswered() {
     let place = Place::with_driver(&driver());
     assert_eq!(place.run(&["own:cuCoffee"]), ["own:cuCoffee=500"]);

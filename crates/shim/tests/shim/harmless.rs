@@ -34,6 +34,20 @@ fn programs_of_musl_load_it() {
     assert_eq!(lines(&place.program(&musl).arg("sleep").output().unwrap()), ["sleep=0"]);
 }
 
+/// A sanitizer's runtime aborts at a deep-bound dlopen.
+#[test]
+fn hosts_built_with_a_sanitizer_open_the_driver() {
+    for sanitizer in ["address", "thread"] {
+        let flag = format!("-fsanitize={sanitizer}");
+        let client = compiled(sanitizer, "client.c", "gcc", &[&flag, "-ldl", "-lpthread"]);
+        let place = Place::with_driver(&driver());
+        let mut command = place.program(&client);
+        command.env("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=0");
+        assert_eq!(lines(&command.args(WHOLE_WAY).output().unwrap()), ALL_WELL);
+        place.chain();
+    }
+}
+
 #[test]
 fn shells_and_tools_run_as_ever() {
     let place = Place::with_driver(&driver());
