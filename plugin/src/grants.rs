@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use firstlight_contract::grant::Grant;
 use firstlight_contract::paths::node::{GRANT_FILE, RECORDS_FILE};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -116,6 +117,19 @@ impl Store {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// The names of all folders.
+    pub fn ids(&self) -> io::Result<BTreeSet<String>> {
+        Ok(fs::read_dir(&self.root)?
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect())
+    }
+
+    /// One grant, as it is on the disk.
+    pub fn load_one(&self, id: &str) -> Result<Stored> {
+        load_one(&self.root.join(id))
     }
 
     /// All grants on the disk. Files that containerd turned into directories are repaired; folders that

@@ -24,6 +24,8 @@ const AFTER_ALLOCATE: [Duration; 3] =
 /// The net: how often grants without owner, or of absent pods, are looked at. The kubelet serves 100 calls a
 /// second, at most 10 at once, for everybody on the node.
 const NET: Duration = Duration::from_secs(5);
+/// How often the disk is compared with what is known.
+const DISK: Duration = Duration::from_secs(30);
 /// Changes of pods within this time are looked at together.
 const BURST: Duration = Duration::from_millis(50);
 /// An answer has one entry a device; a full node stays far below.
@@ -74,8 +76,8 @@ impl Lister {
     /// Runs until the process ends.
     pub async fn run(mut self) {
         let mut net = tokio::time::interval(NET);
+        let mut disk = tokio::time::interval(DISK);
         net.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        self.tidy_builds();
         loop {
             tokio::select! {
                 () = self.book.allocated.notified() => {
@@ -94,6 +96,7 @@ impl Lister {
                         self.keep(&[]);
                     }
                 }
+                _ = disk.tick() => self.compare_with_disk(),
                 _ = net.tick() => {
                     if self.book.has_strangers() || self.book.has_leavers() {
                         self.look().await;
@@ -101,6 +104,22 @@ impl Lister {
                 }
             }
             self.count();
+        }
+    }
+
+    /// During an upgrade two instances share the disk: what the other one made or removed is ours to know.
+    fn compare_with_disk(&self) {
+        node_files::touch(&self.state_dir.join(&self.build));
+        self.tidy_builds();
+        let Ok(on_disk) = self.store.ids() else { return };
+        let known: BTreeSet<String> = self.book.lock().grants.keys().cloned().collect();
+        for id in known.difference(&on_disk) {
+            self.book.remove(id);
+        }
+        let new =
+            on_disk.difference(&known).filter_map(|id| self.store.load_one(id).ok()).collect::<Vec<_>>();
+        if !new.is_empty() {
+            self.book.load(new);
         }
     }
 
@@ -139,9 +158,6 @@ impl Lister {
                 Err(error) => tracing::warn!(grant = id, %error, "a grant could not be removed"),
             }
             self.book.remove(id);
-        }
-        if !gone.is_empty() {
-            self.tidy_builds();
         }
     }
 

@@ -14,6 +14,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Names of the frames: directories of empty placeholders over which files are mounted.
 pub mod frame {
@@ -37,8 +38,8 @@ pub mod frame {
 
 /// What the image may bring, by folder.
 const FOLDERS: [&str; 4] = ["shim", "simulator", "cudart", "bin"];
-/// Folders in the state directory that are no builds.
-const GRANTS: &str = "grants";
+/// A build that an instance touched within this time is in use; instances touch theirs much more often.
+const IN_USE: Duration = Duration::from_mins(10);
 /// Prefix of folders that are being installed.
 const INSTALLING: &str = ".installing-";
 
@@ -100,6 +101,7 @@ pub fn install(artefacts: &Path, state: &Path) -> Result<Installed> {
     remove_unfinished(state);
     if target.is_dir() {
         let repaired = repair(&sources, &target)?;
+        touch(&target);
         return Ok(Installed { build_id, repaired });
     }
     if target.symlink_metadata().is_ok() {
@@ -148,14 +150,26 @@ pub fn missing(artefacts: &Path, pools: &[Pool]) -> Vec<String> {
         .collect()
 }
 
-/// Removes builds that no grant names, except the present one. Returns the ids of those removed.
+/// Says that a build is in use: its directory was changed just now. Another instance of ours, before or after an
+/// upgrade, hands out the files of its own build without asking us.
+pub fn touch(build: &Path) {
+    let mark = build.join(".in-use");
+    let _ = fs::write(&mark, b"").and_then(|()| fs::remove_file(&mark));
+}
+
+fn in_use(build: &Path) -> bool {
+    let changed = fs::metadata(build).and_then(|meta| meta.modified());
+    changed.ok().and_then(|time| time.elapsed().ok()).is_none_or(|age| age < IN_USE)
+}
+
+/// Removes builds that no grant names and no instance of ours uses. Returns the ids of those removed.
 pub fn collect(state: &Path, present: &str, named: &BTreeSet<String>) -> io::Result<Vec<String>> {
     let mut removed = Vec::new();
     for entry in fs::read_dir(state)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_build = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_build || name == present || named.contains(&name) || name == GRANTS {
+        if !is_build || name == present || named.contains(&name) || in_use(&entry.path()) {
             continue;
         }
         fs::remove_dir_all(entry.path())?;
@@ -369,6 +383,9 @@ mod tests {
         let new = node.install().build_id;
         assert_ne!(old, new);
         let named = BTreeSet::from([old.clone()]);
+        assert_eq!(collect(&node.state(), &new, &BTreeSet::new()).unwrap(), Vec::<String>::new(), "in use");
+        let long_ago = fs::File::open(node.state().join(&old)).unwrap();
+        long_ago.set_modified(std::time::SystemTime::now() - 2 * IN_USE).unwrap();
         assert_eq!(collect(&node.state(), &new, &named).unwrap(), Vec::<String>::new());
         assert_eq!(fs::read_to_string(node.file(&old, "shim/libcuda.so.1")).unwrap(), "shim");
         assert_eq!(collect(&node.state(), &new, &BTreeSet::new()).unwrap(), [old]);

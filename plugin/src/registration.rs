@@ -19,7 +19,7 @@ use crate::kubelet_dir::{Incarnation, KubeletDir};
 use crate::pool::{PoolState, Service, options};
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,6 +30,8 @@ use tonic::transport::{Endpoint, Server};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(5);
+/// A registration that lasted so long was a good one.
+const STEADY: Duration = Duration::from_secs(5);
 /// The kubelet dials back within the call and gives up after 10 s.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(11);
 /// The kubelet opens its stream right after the registration.
@@ -71,6 +73,7 @@ impl Registration {
             };
             self.counter += 1;
             let socket = self.kubelet.join(&format!("{}{process}-{}.sock", self.prefix, self.counter));
+            let begun = Instant::now();
             let ended = tokio::select! {
                 () = shutdown.cancelled() => Ok(Ended::Shutdown),
                 ended = self.serve_once(&socket, kubelet, &shutdown) => ended,
@@ -79,22 +82,36 @@ impl Registration {
             self.registered(false);
             match ended {
                 Ok(Ended::Shutdown) => return Ok(()),
-                Ok(Ended::Lost(reason)) => {
+                Ok(Ended::Lost(reason)) if begun.elapsed() >= STEADY => {
                     tracing::info!(pool, reason, "registering again");
                     backoff = FIRST_BACKOFF;
+                }
+                Ok(Ended::Lost(reason)) => {
+                    // Two instances must not take the kubelet from each other in circles.
+                    tracing::info!(pool, reason, ?backoff, "registering again");
+                    if !self.wait(backoff, kubelet, &shutdown).await {
+                        return Ok(());
+                    }
+                    backoff = (backoff * 2).min(LAST_BACKOFF);
                 }
                 Err(error) => {
                     self.count("error");
                     tracing::warn!(pool, error = format!("{error:#}"), ?backoff, "not registered");
-                    tokio::select! {
-                        () = shutdown.cancelled() => return Ok(()),
-                        () = sleep(backoff) => {}
-                        // A new kubelet is no reason to wait.
-                        () = self.another_kubelet(kubelet) => {}
+                    if !self.wait(backoff, kubelet, &shutdown).await {
+                        return Ok(());
                     }
                     backoff = (backoff * 2).min(LAST_BACKOFF);
                 }
             }
+        }
+    }
+
+    /// Waits, unless a new kubelet gives reason not to; false at shutdown.
+    async fn wait(&mut self, time: Duration, kubelet: Incarnation, shutdown: &CancellationToken) -> bool {
+        tokio::select! {
+            () = shutdown.cancelled() => false,
+            () = sleep(time) => true,
+            () = self.another_kubelet(kubelet) => true,
         }
     }
 

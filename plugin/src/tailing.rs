@@ -114,7 +114,12 @@ impl Tailer {
         let mut news = false;
         loop {
             let tail = self.book.lock().grants.get_mut(id).and_then(|entry| {
-                if entry.forgotten.is_some_and(|forgotten| size(&path) == Some(forgotten.offset)) {
+                let offset = match entry.forgotten {
+                    Some(forgotten) => forgotten.offset,
+                    None => entry.tail.as_ref()?.offset(),
+                };
+                if size(&path) == Some(offset) {
+                    entry.judged.caught_up();
                     return None;
                 }
                 entry.remember();

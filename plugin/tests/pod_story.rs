@@ -144,5 +144,28 @@ async fn an_older_build_stays_on_the_node_while_a_pod_may_replay_it() {
     assert_eq!(builds(&node), 2);
     node.api.delete_pod("ollama");
     node.kubelet.release("ollama");
+    eventually("collected", || node.grants() == 0).await;
+    assert_eq!(builds(&node), 2, "another instance may still use the older one");
+    for build in std::fs::read_dir(node.root.path().join("state")).unwrap().flatten() {
+        let long_ago = std::time::SystemTime::now() - Duration::from_mins(20);
+        std::fs::File::open(build.path()).unwrap().set_modified(long_ago).unwrap();
+    }
+    node.stop_agent().await;
+    node.start_agent().await;
     eventually("the older one is gone", || builds(&node) == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_that_another_instance_made_is_found_on_the_disk() {
+    let mut node = Node::ready().await;
+    let grant = node.pod("ollama", "sim-0::0").await;
+    eventually("the owner is kept", || grant.join("owner").exists()).await;
+    let beside = node.root.path().join("beside");
+    node.kill_agent().await;
+    std::fs::rename(&grant, &beside).unwrap();
+    node.start_agent().await;
+    eventually("ready", || node.get("/readyz").0 == 200).await;
+    assert!(!node.get("/metrics").1.contains("pod=\"ollama\""));
+    std::fs::rename(&beside, &grant).unwrap();
+    support::node::within(Duration::from_secs(40), "found", || node.metric(&outcome("success", 0))).await;
 }

@@ -139,10 +139,15 @@ pub fn get(port: u16, path: &str) -> (u16, String) {
 }
 
 /// Waits until `true`; panics with what was waited for.
-pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+pub async fn eventually(what: &str, done: impl FnMut() -> bool) {
+    within(PATIENCE, what, done).await;
+}
+
+/// Waits until `true`, for so long.
+pub async fn within(patience: Duration, what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
     while !done() {
-        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        assert!(started.elapsed() < patience, "waited {patience:?} in vain: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
