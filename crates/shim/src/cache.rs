@@ -35,6 +35,23 @@ mod tests {
         assert_eq!(found, [b"/usr/lib/i386/libcuda.so.1\0".as_slice(), b"/opt/lib/libcuda.so.1\0"]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_the_bytes_every_path_is_absolute_and_ends_with_the_name(
+            pieces in proptest::collection::vec(proptest::prop_oneof![
+                proptest::prelude::any::<Vec<u8>>(),
+                proptest::strategy::Just(b"/libcuda.so.1\0".to_vec()),
+                proptest::strategy::Just(b"\0/usr/lib".to_vec()),
+            ], 0..20),
+        ) {
+            let text = pieces.concat();
+            for path in paths(&text, b"libcuda.so.1\0") {
+                assert!(path.starts_with(b"/") && path.ends_with(b"/libcuda.so.1\0"));
+                assert_eq!(path.split(|byte| *byte == 0).count(), 2, "one NUL");
+            }
+        }
+    }
+
     #[test]
     fn a_cache_that_is_cut_yields_no_half_a_path() {
         assert_eq!(paths(b"\0/usr/lib/libcuda.so.1", b"libcuda.so.1\0").count(), 0);

@@ -10,7 +10,7 @@ use firstlight_contract::record::{Caller, Kind};
 /// A loaded segment (elf.h).
 const PT_LOAD: u32 = 1;
 /// Longest path of a module that is looked at.
-const MAX_PATH: usize = 512;
+pub const MAX_PATH: usize = 512;
 
 struct Search {
     address: usize,
@@ -52,6 +52,13 @@ fn classify(path: &[u8], is_program: bool, address: usize) -> Caller {
         () if is_program => Caller::Program,
         () => Caller::Library,
     }
+}
+
+/// The path of the module that an address lies in, as the loader knows it.
+pub fn module(address: usize, into: &mut [u8; MAX_PATH]) -> Option<&[u8]> {
+    let search = find(address);
+    *into = search.path;
+    into.get(..search.length).filter(|path| search.found && !path.is_empty())
 }
 
 /// Device and inode of this object's own file.

@@ -94,7 +94,8 @@ impl Library {
             self.attempt(path, &mut search)
         } else {
             let usual = self.usual.iter().find_map(|path| self.attempt(path, &mut search));
-            usual.or_else(|| cache::find(self.name, |path| self.attempt(path, &mut search)))
+            let cached = usual.or_else(|| cache::find(self.name, |path| self.attempt(path, &mut search)));
+            cached.or_else(|| self.loaded())
         };
         if let Some(handle) = found {
             self.handle.store(handle, SeqCst);
@@ -103,6 +104,19 @@ impl Library {
             let error = search.error.get(..search.length).unwrap_or(&[]);
             RECORDER.write(&Note { arg0: search.tried, ..Note::new(Kind::DriverMissing, error) });
         }
+    }
+
+    /// NVML that a program is linked with lies where the program says; the driver would have been satisfied by us.
+    fn loaded(&self) -> Option<*mut c_void> {
+        if !self.is_nvml {
+            return None;
+        }
+        let handle = weak::find(self.name)?;
+        // SAFETY: the handle came from dlopen.
+        let address = unsafe { weak::symbol(handle, b"nvmlInit_v2\0") }?;
+        let (mut path, mut kept) = ([0; caller::MAX_PATH], [0; caller::MAX_PATH + 1]);
+        let path = terminated(caller::module(address, &mut path)?, &mut kept)?;
+        (!is_shim(path)).then_some(handle)
     }
 
     fn attempt(&self, path: &[u8], search: &mut Search) -> Option<*mut c_void> {

@@ -291,6 +291,22 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_the_command_line_a_role_is_found_and_the_words_fit(
+            line in proptest::collection::vec(proptest::prop_oneof![
+                proptest::prelude::any::<Vec<u8>>(),
+                proptest::strategy::Just(b"ollama\0runner\0".to_vec()),
+                proptest::strategy::Just(b"--model\0".to_vec()),
+            ], 0..20),
+        ) {
+            let line = line.concat();
+            let _ = role(&line);
+            let mut into = [0; MAX_TEXT];
+            assert!(words(&line, &mut into) <= MAX_TEXT);
+        }
+    }
+
     #[test]
     fn the_start_record_carries_three_words() {
         let mut into = [0; 64];

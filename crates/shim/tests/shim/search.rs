@@ -1,6 +1,6 @@
 //! Which driver is opened, and what is said where there is none.
 
-use crate::common::{Place, about, artefacts, driver, shim, told};
+use crate::common::{Place, about, artefacts, compiled, driver, lines, shim, told};
 use firstlight_contract::record::Kind;
 
 #[test]
@@ -91,4 +91,29 @@ fn auto_says_every_place_where_it_looked() {
         assert_eq!(looked.len() as u64, told(about(&chain, Kind::DriverMissing, "")).3);
         assert!(looked.contains(&"/usr/lib/x86_64-linux-gnu/libcuda.so.1"), "{looked:?}");
     }
+}
+
+#[test]
+fn a_program_that_is_linked_with_nvml_keeps_the_one_it_is_linked_with() {
+    let nvml =
+        compiled("nvml-linked.so", "nvml.c", "gcc", &["-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join("libnvidia-ml.so.1");
+    std::fs::copy(&nvml, &odd).unwrap();
+    let path = format!("-Wl,-rpath,{}", folder.path().display());
+    let program = compiled("linked", "linked.c", "gcc", &[odd.to_str().unwrap(), &path]);
+    let place = Place::with_driver(std::path::Path::new("auto"));
+    assert_eq!(lines(&place.program(&program).output().unwrap()), ["0 0 3"]);
+    assert_eq!(told(about(&place.chain(), Kind::CallReturned, "nvmlDeviceGetCount_v2")).3, 3);
+}
+
+#[test]
+fn a_program_that_is_linked_with_the_shims_nvml_is_told_that_there_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("libnvidia-ml.so.1");
+    std::fs::copy(artefacts().join("libnvidia-ml.so.1"), &copy).unwrap();
+    let path = format!("-Wl,-rpath,{}", folder.path().display());
+    let program = compiled("linked-shim", "linked.c", "gcc", &[copy.to_str().unwrap(), &path]);
+    let place = Place::with_driver(std::path::Path::new("auto"));
+    assert_eq!(lines(&place.program(&program).output().unwrap()), ["12 12 0"]);
 }
