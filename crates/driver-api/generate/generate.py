@@ -26,7 +26,7 @@ EXTRA = ["cuGetProcAddress", "cuProfilerInitialize", "cuProfilerStart", "cuProfi
 NOT_OF_ITS_OWN = {("cuGraphInstantiate", 12000): "cuGraphInstantiateWithFlags"}
 
 DECLARED = re.compile(r"\bCUDAAPI\s+(cu[A-Z]\w*)\s*\(")
-NVML = re.compile(r"\bDECLDIR\s+(nvml[A-Z]\w*)\s*\(")
+NVML = re.compile(r"\bDECLDIR\s+(?:char\s*\*\s*)?(nvml[A-Z]\w*)\s*\(")
 NVML_MAP = re.compile(r"^\s*#\s*define\s+(nvml[A-Z]\w*)\s+(nvml[A-Z]\w*_v\d+)\s*$", re.M)
 MAP = re.compile(r"^\s*#\s*define\s+(cu[A-Z]\w*)\s+(?:__CUDA_API_PT(?:SZ|DS)\()?(cu[A-Z]\w*)\)?\s*$", re.M)
 PER_THREAD = re.compile(r"__CUDA_API_PT(SZ|DS)\((cu[A-Z]\w*)\)")

@@ -200,6 +200,8 @@ mod tests {
             (167, "cuGetProcAddress"),
             (374, "cuMemAlloc_v2"),
             (724, "cuWaitExternalSemaphoresAsync_ptsz"),
+            (1159, "nvmlVgpuTypeGetResolution"),
+            (1160, "nvmlErrorString"),
         ];
         for (id, symbol) in pinned {
             assert_eq!(by_symbol(symbol).map(|function| function.id), Some(id), "{symbol}");

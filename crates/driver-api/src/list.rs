@@ -1174,6 +1174,7 @@ macro_rules! nvml_functions {
             (1157, nvmlVgpuTypeGetName, nvmlVgpuTypeGetName, false, forward, []),
             (1158, nvmlVgpuTypeGetNumDisplayHeads, nvmlVgpuTypeGetNumDisplayHeads, false, forward, []),
             (1159, nvmlVgpuTypeGetResolution, nvmlVgpuTypeGetResolution, false, forward, []),
+            (1160, nvmlErrorString, nvmlErrorString, false, forward, []),
         }
     };
 }

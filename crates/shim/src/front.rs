@@ -8,6 +8,7 @@
 use crate::library::{DRIVER, Library, NVML};
 use crate::recorder::{Note, RECORDER};
 use crate::{is_own, outcome, rows};
+use core::ffi::c_char;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use firstlight_contract::record::Kind;
 use firstlight_driver_api::Action;
@@ -88,11 +89,20 @@ pub(crate) fn absent(id: u16) -> (usize, i32) {
             (stub as *const () as usize, $code)
         }};
     }
-    match (rows::is_nvml(id), library(id).handle()) {
+    /// The one function that answers with a text: clients print it unseen, so it may not be a number.
+    extern "C" fn no_text() -> *const c_char {
+        c"no text: NVML was not found, or lacks nvmlErrorString".as_ptr()
+    }
+    let (stub, result) = match (rows::is_nvml(id), library(id).handle()) {
         (true, Some(_)) => stub!(code::NVML_FUNCTION_NOT_FOUND),
         (true, None) => stub!(code::NVML_LIBRARY_NOT_FOUND),
         (false, Some(_)) => stub!(code::NOT_FOUND),
         (false, None) => stub!(code::NOT_INITIALIZED),
+    };
+    if rows::symbol(id) == b"nvmlErrorString\0" {
+        (no_text as *const () as usize, result)
+    } else {
+        (stub, result)
     }
 }
 

@@ -120,6 +120,10 @@ static int step(const char *word) {
         return rc ? rc : call(found, (uintptr_t)&pointer, 10, 0, 0, 0);
     }
     if (!strncmp(word, "call:", 5)) return call(find(name + 1), 0, 0, 0, 0, 0);
+    if (!strcmp(word, "nvml-text")) {
+        const char *(*text)(int) = find_nvml("nvmlErrorString");
+        return text ? (int)strlen(text(1)) > 0 : -1;
+    }
     if (!strncmp(word, "nvml:", 5)) return call(find_nvml(name + 1), (uintptr_t)&number, 0, 0, 0, 0);
     if (!strcmp(word, "close-stdio")) return close(0) | close(1) | close(2);
     if (!strcmp(word, "close-all")) return (int)syscall(436, 3, ~0U, 0);

@@ -31,6 +31,13 @@ fn without_a_driver_cuda_answers_as_where_there_is_none() {
     assert!(!chain.iter().any(|entry| entry.record.kind == Kind::ExportMissing));
 }
 
+/// Clients print what `nvmlErrorString` points to without a look at it: a code in its place would be an address.
+#[test]
+fn a_text_stays_a_text_without_a_driver_and_with_one_that_lacks_it() {
+    assert_eq!(Place::without_driver().run(&["nvml-text", "nvml-text"]), ["nvml-text=1", "nvml-text=1"]);
+    assert_eq!(Place::with_driver(&driver()).run(&["nvml-text"]), ["nvml-text=1"]);
+}
+
 #[test]
 fn the_shim_does_not_take_itself_or_a_copy_of_itself_for_the_driver() {
     let copy = tempfile::tempdir().unwrap();
