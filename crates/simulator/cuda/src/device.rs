@@ -1,0 +1,99 @@
+//! Devices: count, names, identities.
+#![expect(unsafe_code, reason = "exported symbols have C names")]
+
+use crate::abi::{Code, driver, put, put_text, text};
+use crate::attributes;
+use crate::state::{device, state};
+use firstlight_simulator::identity::Pci;
+use firstlight_simulator::machine::Machine;
+use std::ffi::c_char;
+
+driver! {
+    fn cuDeviceGetCount(out: *mut i32) {
+        let state = state()?;
+        put(out, i32::try_from(state.devices.len()).unwrap_or(0))
+    }
+
+    /// A device's handle is its ordinal.
+    fn cuDeviceGet(out: *mut i32, ordinal: i32) {
+        state()?;
+        device(ordinal)?;
+        put(out, ordinal)
+    }
+
+    fn cuDeviceGetName(out: *mut c_char, length: i32, ordinal: i32) {
+        state()?;
+        put_text(out, length, device(ordinal)?.model.name)
+    }
+
+    fn cuDeviceTotalMem_v2(out: *mut usize, ordinal: i32) {
+        state()?;
+        put(out, usize::try_from(device(ordinal)?.memory_bytes).unwrap_or(usize::MAX))
+    }
+
+    fn cuDeviceGetAttribute(out: *mut i32, attribute: i32, ordinal: i32) {
+        state()?;
+        put(out, attributes::value(device(ordinal)?, attribute)?)
+    }
+
+    fn cuDeviceComputeCapability(major: *mut i32, minor: *mut i32, ordinal: i32) {
+        state()?;
+        let model = device(ordinal)?.model;
+        put(major, i32::from(model.capability_major))?;
+        put(minor, i32::from(model.capability_minor))
+    }
+
+    fn cuDeviceGetUuid(out: *mut [u8; 16], ordinal: i32) {
+        state()?;
+        put(out, device(ordinal)?.uuid)
+    }
+
+    fn cuDeviceGetUuid_v2(out: *mut [u8; 16], ordinal: i32) {
+        state()?;
+        put(out, device(ordinal)?.uuid)
+    }
+
+    fn cuDeviceGetPCIBusId(out: *mut c_char, length: i32, ordinal: i32) {
+        state()?;
+        let Pci { domain, bus, device: slot } = device(ordinal)?.pci;
+        put_text(out, length, &format!("{domain:04X}:{bus:02X}:{slot:02X}.0"))
+    }
+
+    fn cuDeviceGetByPCIBusId(out: *mut i32, id: *const c_char) {
+        state()?;
+        let wanted = Pci::parse(&text(id)?).ok_or(Code::INVALID_VALUE)?;
+        let machine = Machine::of_process();
+        let ordinals = 0..i32::try_from(machine.visible.len()).unwrap_or(0);
+        let mut fitting = ordinals.filter(|ordinal| machine.device(*ordinal).is_some_and(|one| one.pci == wanted));
+        put(out, fitting.next().ok_or(Code::INVALID_DEVICE)?)
+    }
+
+    /// All memory is host memory, so every device reaches every other.
+    fn cuDeviceCanAccessPeer(out: *mut i32, ordinal: i32, peer: i32) {
+        state()?;
+        device(ordinal)?;
+        device(peer)?;
+        put(out, i32::from(ordinal != peer))
+    }
+
+    /// 1: performance rank; 2: access supported; the others (atomics, arrays) not.
+    fn cuDeviceGetP2PAttribute(out: *mut i32, attribute: i32, from: i32, to: i32) {
+        state()?;
+        device(from)?;
+        device(to)?;
+        if from == to {
+            return Err(Code::INVALID_DEVICE);
+        }
+        match attribute {
+            2 => put(out, 1),
+            1 | 3..=5 => put(out, 0),
+            _ => Err(Code::INVALID_VALUE),
+        }
+    }
+
+    fn cuDeviceGetExecAffinitySupport(out: *mut i32, _kind: i32, ordinal: i32) {
+        state()?;
+        device(ordinal)?;
+        put(out, 0)
+    }
+}
