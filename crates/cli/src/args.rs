@@ -21,6 +21,10 @@ pub(crate) enum Command {
     Decode(Decode),
     /// Say what a cause means and what to do; without a cause, list them all
     Explain(Explain),
+    /// List the pods that asked for a GPU, worst first
+    Status(Status),
+    /// Say how CUDA came up in a pod: verdict, evidence, processes, timeline
+    Diagnose(Diagnose),
     /// Print a completion script
     Completion {
         /// The shell
@@ -81,6 +85,67 @@ pub(crate) struct Explain {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Format,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kubectl firstlight status
+  kubectl firstlight status -n ai -o wide
+Failures come first, then pods without the webhook's mark, then those without a verdict, then successes.")]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kubectl firstlight diagnose ollama-5d9c7b6f4-x2x7k
+  kubectl firstlight diagnose -n ai -l app=ollama
+  kubectl firstlight diagnose ollama-0 -c ollama -o json
+The report comes from the agent on the pod's node, through the API server: that takes list on pods and get on
+pods/proxy in the agent's namespace. Where the agent cannot be asked, the pod's condition and Events speak, and
+the first line of evidence says so. Exit code 3: a failure; 4: neither success nor failure is proven.")]
+pub(crate) struct Diagnose {
+    /// The pod
+    #[arg(value_name = "POD", required_unless_present = "selector")]
+    #[arg(conflicts_with_all = ["selector", "all_namespaces"])]
+    pub(crate) pod: Option<String>,
+    /// All pods with these labels that asked for a GPU, such as app=ollama
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub(crate) selector: Option<String>,
+    /// Only this container
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    /// Where the agent runs; without it, it is looked for in all namespaces
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(crate) agent_namespace: Option<String>,
+    /// How to print; json is the report itself, a list with -l or for several containers
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+}
+
+/// Which cluster, and where in it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Cluster {
+    /// The namespace; without it, diagnose looks in the kubeconfig's, status in all
+    #[arg(short, long)]
+    pub(crate) namespace: Option<String>,
+    /// All namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub(crate) all_namespaces: bool,
+    /// The context of the kubeconfig
+    #[arg(long)]
+    pub(crate) context: Option<String>,
+    /// The kubeconfig; without it, that of KUBECONFIG, or ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
 }
 
 /// How to print.

@@ -12,6 +12,7 @@
 //! | `cluster` | `status` and `diagnose` through the API server |
 
 mod args;
+mod cluster;
 mod decode;
 mod exit;
 mod explain;
@@ -52,6 +53,8 @@ fn dispatch(args: &Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Command::Run(args) => run::run(args),
         Command::Decode(args) => decode::decode(args, out),
         Command::Explain(args) => explain::explain(args, out),
+        Command::Status(args) => cluster::status(args, out),
+        Command::Diagnose(args) => cluster::diagnose(args, out),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "kubectl-firstlight", &mut script);

@@ -1,18 +1,21 @@
-//! Tables, JSON, YAML.
+//! Tables, JSON, YAML. What goes to a terminal as text is escaped here, whoever wrote it.
 
+use firstlight_contract::text::printable;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write;
 
 /// Rows with aligned columns, two spaces apart; the last column is as long as it is.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             // Writing to a String cannot fail.
@@ -41,7 +44,7 @@ pub(crate) fn yaml(value: &impl Serialize, out: &mut dyn Write) -> anyhow::Resul
 pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
     let mut lines = String::new();
     let mut used = 0;
-    for word in text.split_whitespace() {
+    for word in text.split_whitespace().map(printable) {
         let length = word.chars().count();
         if used > 0 && used + 1 + length > width.saturating_sub(indent) {
             lines.push('\n');
@@ -51,7 +54,7 @@ pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
             lines.push(' ');
             used += 1;
         }
-        lines.push_str(word);
+        lines.push_str(&word);
         used += length;
     }
     lines
@@ -65,6 +68,12 @@ mod tests {
     fn columns_are_as_wide_as_their_longest_cell() {
         let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
         assert_eq!(table(&[row(["A", "B"]), row(["long", "x"])]), "A     B\nlong  x\n");
+    }
+
+    #[test]
+    fn a_terminal_obeys_no_cell_and_no_word() {
+        assert_eq!(table(&[vec!["\u{1b}[2J".to_owned()]]), "\\u{1b}[2J\n");
+        assert_eq!(wrap("a\u{1b}[2Jb", 80, 0), "a\\u{1b}[2Jb");
     }
 
     #[test]

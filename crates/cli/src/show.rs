@@ -63,14 +63,16 @@ pub(crate) fn timeline(steps: &[TimelineEntry]) -> String {
     table(&rows)
 }
 
-/// All of it.
+/// All of it; without records, the verdict alone.
 pub(crate) fn report(report: &Report) -> String {
-    format!(
-        "{}\nprocesses\n{}\ntimeline (UTC)\n{}",
-        verdict(&report.verdict),
-        indent(&processes(&report.processes)),
-        indent(&timeline(&report.timeline))
-    )
+    let mut text = verdict(&report.verdict);
+    if !report.processes.is_empty() {
+        let _ = write!(text, "\nprocesses\n{}", indent(&processes(&report.processes)));
+    }
+    if !report.timeline.is_empty() {
+        let _ = write!(text, "\ntimeline (UTC)\n{}", indent(&timeline(&report.timeline)));
+    }
+    text
 }
 
 fn indent(text: &str) -> String {

@@ -64,6 +64,18 @@ impl ForeignText {
     }
 }
 
+/// Escapes like [`ForeignText`], and cuts nothing: for text whose length somebody else has bounded.
+pub fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, character| {
+        if is_harmless(character) {
+            out.push(character);
+        } else {
+            out.extend(character.escape_unicode());
+        }
+        out
+    })
+}
+
 /// Printable, and neither a control, a format nor a direction character.
 fn is_harmless(character: char) -> bool {
     let hidden = matches!(character,
@@ -99,6 +111,12 @@ mod tests {
     fn a_path_stays_as_it_is() {
         let path = "/usr/lib/ollama/cuda_v13/libcudart.so.13";
         assert_eq!(ForeignText::new(path.as_bytes()).as_str(), path);
+    }
+
+    #[test]
+    fn long_text_is_escaped_and_not_cut() {
+        let long = "é".repeat(MAX_FOREIGN);
+        assert_eq!(printable(&format!("{long}\u{9b}")), format!("{long}\\u{{9b}}"));
     }
 
     proptest! {

@@ -1,0 +1,60 @@
+//! Questions to a cluster, asked through its API server with the caller's rights.
+//!
+//! | module | what |
+//! |---|---|
+//! | `connect` | from a kubeconfig to a client |
+//! | `pods` | which pods asked for a GPU, and what their conditions say |
+//! | `agent` | the report of the agent on a pod's node |
+//! | `condition` | a report without the agent |
+//! | `diagnosing` | reports on pods: collected, printed, turned into an exit code |
+
+mod agent;
+mod condition;
+mod connect;
+mod diagnosing;
+mod pods;
+
+use crate::args::{Diagnose, Format, Status};
+use crate::exit::Exit;
+use crate::output;
+use firstlight_contract::names::annotation;
+use kube::Client;
+use pods::PodStatus;
+use std::io::Write;
+
+pub(crate) fn status(args: &Status, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let rows = connect::ask(&args.cluster, async |client| status_rows(&client, args).await)?;
+    print_status(&rows, args.output, out)?;
+    Ok(Exit::Ok)
+}
+
+/// Worst first.
+async fn status_rows(client: &Client, args: &Status) -> anyhow::Result<Vec<PodStatus>> {
+    let pods = pods::list(client, args.cluster.namespace.as_deref(), None).await?;
+    let mut rows: Vec<PodStatus> = pods.iter().filter_map(PodStatus::of).collect();
+    rows.sort_by_key(PodStatus::rank);
+    Ok(rows)
+}
+
+fn print_status(rows: &[PodStatus], format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
+    match format {
+        Format::Json => output::json(&rows, out)?,
+        Format::Yaml => output::yaml(&rows, out)?,
+        Format::Table | Format::Wide if rows.is_empty() => writeln!(
+            out,
+            "no pod asked for a GPU here; to ask: kubectl annotate deployment NAME {}=POOL",
+            annotation::GPU
+        )?,
+        format => write!(out, "{}", pods::table(rows, format == Format::Wide))?,
+    }
+    Ok(())
+}
+
+pub(crate) fn diagnose(args: &Diagnose, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let found = connect::ask(&args.cluster, async |client| diagnosing::collect(&client, args).await)?;
+    diagnosing::print(&found, args, out)?;
+    Ok(diagnosing::exit(&found))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! Reports on pods: collected, printed, turned into an exit code.
+
+use super::pods::PodStatus;
+use super::{agent, condition, pods};
+use crate::args::{Diagnose, Format};
+use crate::exit::Exit;
+use crate::{output, show};
+use anyhow::bail;
+use firstlight_contract::names::{RESOURCE_PREFIX, annotation};
+use firstlight_diagnosis::Report;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use serde::Serialize;
+use std::io::Write;
+
+/// A report and where it belongs.
+#[derive(Debug, Serialize)]
+pub(super) struct Found {
+    pub(super) namespace: String,
+    pub(super) pod: String,
+    /// `None`: the condition speaks, which is about the whole pod.
+    pub(super) container: Option<String>,
+    pub(super) report: Report,
+}
+
+/// The reports that were asked for; at least one.
+pub(super) async fn collect(client: &Client, args: &Diagnose) -> anyhow::Result<Vec<Found>> {
+    let namespace = args.cluster.namespace.as_deref().unwrap_or(client.default_namespace());
+    let pods = if let Some(name) = &args.pod {
+        vec![pods::get(client, namespace, name).await?]
+    } else {
+        let place = (!args.cluster.all_namespaces).then_some(namespace);
+        pods::list(client, place, args.selector.as_deref()).await?
+    };
+    let asked: Vec<&Pod> = pods.iter().filter(|pod| PodStatus::of(pod).is_some()).collect();
+    if asked.is_empty() {
+        bail!("{}", nobody(args, namespace, pods.len()));
+    }
+    let mut found = Vec::new();
+    for pod in asked {
+        found.extend(reports(client, args, pod).await?);
+    }
+    Ok(found)
+}
+
+/// Why there is no pod to speak of, and what helps.
+fn nobody(args: &Diagnose, namespace: &str, pods: usize) -> String {
+    let selector = args.selector.as_deref().unwrap_or_default();
+    let place = if args.cluster.all_namespaces { "any namespace" } else { &format!("namespace {namespace}") };
+    let ask = format!(
+        "annotate the workload with {}=POOL, or give a container a limit {RESOURCE_PREFIX}POOL",
+        annotation::GPU
+    );
+    match (&args.pod, pods) {
+        (Some(pod), _) => format!("pod {pod} in {place} did not ask for a GPU; {ask}"),
+        (None, 0) => format!(
+            "no pod in {place} has the labels {selector}; `kubectl firstlight status` lists all that asked for a GPU"
+        ),
+        (None, 1) => format!("the pod in {place} with the labels {selector} did not ask for a GPU; {ask}"),
+        (None, some) => {
+            format!("none of the {some} pods in {place} with the labels {selector} asked for a GPU; {ask}")
+        }
+    }
+}
+
+/// The agent's reports on a pod; where the agent cannot be asked, what the pod's condition and Events say.
+async fn reports(client: &Client, args: &Diagnose, pod: &Pod) -> anyhow::Result<Vec<Found>> {
+    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let found = |container: Option<String>, report| Found {
+        namespace: namespace.clone(),
+        pod: name.clone(),
+        container,
+        report,
+    };
+    let answer = match agent::ask(client, args.agent_namespace.as_deref(), pod).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let events = condition::events(client, pod).await;
+            return Ok(vec![found(None, condition::report(pod, &format!("{error:#}"), &events))]);
+        }
+    };
+    let names: Vec<String> = answer.containers.iter().map(|part| part.container.clone()).collect();
+    let wanted = |part: &agent::Part| args.container.as_ref().is_none_or(|name| part.container == *name);
+    let all: Vec<Found> = answer
+        .containers
+        .into_iter()
+        .filter(wanted)
+        .map(|part| found(Some(part.container), part.report))
+        .collect();
+    if all.is_empty() {
+        let wanted = args.container.as_deref().unwrap_or_default();
+        bail!(
+            "container {wanted} of pod {namespace}/{name} was given no GPU; those that were: {}",
+            names.join(", ")
+        );
+    }
+    Ok(all)
+}
+
+/// One report is printed as itself; with `-l` always a list, so that scripts need not count pods.
+pub(super) fn print(found: &[Found], args: &Diagnose, out: &mut dyn Write) -> anyhow::Result<()> {
+    let single = match found {
+        [only] if args.selector.is_none() => Some(&only.report),
+        _ => None,
+    };
+    match (args.output, single) {
+        (Format::Json, Some(report)) => output::json(report, out)?,
+        (Format::Json, None) => output::json(&found, out)?,
+        (Format::Yaml, Some(report)) => output::yaml(report, out)?,
+        (Format::Yaml, None) => output::yaml(&found, out)?,
+        (Format::Table | Format::Wide, _) => {
+            for (index, found) in found.iter().enumerate() {
+                let gap = if index == 0 { "" } else { "\n" };
+                let container = found.container.as_deref().map(|name| format!(", container {name}"));
+                let container = container.unwrap_or_default();
+                writeln!(out, "{gap}pod        {}/{}{container}", found.namespace, found.pod)?;
+                write!(out, "{}", show::report(&found.report))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The worst verdict decides.
+pub(super) fn exit(found: &[Found]) -> Exit {
+    let any = |outcome: &str| found.iter().any(|found| found.report.verdict.outcome == outcome);
+    match (any("failure"), any("unknown")) {
+        (true, _) => Exit::Failure,
+        (false, true) => Exit::Unknown,
+        (false, false) => Exit::Ok,
+    }
+}
