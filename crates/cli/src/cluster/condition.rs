@@ -1,7 +1,7 @@
 //! Without the agent: a report from the pod's condition and Events.
 
-use super::pods::{condition_of, is_passed_over};
-use firstlight_contract::names::{condition, event};
+use super::pods::{condition_of, is_passed_over, mark};
+use firstlight_contract::names::{annotation, condition, event};
 use firstlight_diagnosis::report::{Report, VerdictReport};
 use firstlight_diagnosis::{Cause, Stage};
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -69,6 +69,9 @@ pub(super) fn report(pod: &Pod, why: &str, events: &[String]) -> Report {
     let simulated = reason == condition::REASON_SIMULATED || summary.starts_with(SIMULATED);
     let voice = if simulated { SIMULATED } else { "" };
     let mut evidence = vec![format!("{voice}Only the pod's condition and Events speak here: {why}.")];
+    if let Some(words) = mark(pod, annotation::INJECTION).filter(|_| cause == Cause::NotInjected) {
+        evidence.push(format!("The webhook: {words}"));
+    }
     if let Some(waiting) = condition_of(pod, "PodScheduled").filter(|found| found.status == "False") {
         evidence.push(format!("The scheduler: {}", waiting.message.as_deref().unwrap_or("no node yet")));
     }

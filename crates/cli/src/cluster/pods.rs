@@ -42,6 +42,7 @@ impl PodStatus {
         let waiting = condition_of(pod, "PodScheduled").filter(|found| found.status == "False");
         let said = found.or(waiting);
         let default = if is_passed_over(pod) { Cause::NotInjected.reason() } else { "NoVerdictYet" };
+        let passed_over = mark(pod, annotation::INJECTION).filter(|_| is_passed_over(pod));
         let text =
             |text: Option<&String>, default: &str| text.map_or_else(|| default.to_owned(), Clone::clone);
         let pool = match annotated {
@@ -58,7 +59,7 @@ impl PodStatus {
             injected,
             phase: text(pod.status.as_ref().and_then(|status| status.phase.as_ref()), "-"),
             node: text(pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()), "-"),
-            message: text(said.and_then(|said| said.message.as_ref()), ""),
+            message: said.and_then(|said| said.message.as_deref()).or(passed_over).unwrap_or("").to_owned(),
         })
     }
 
@@ -86,7 +87,8 @@ pub(super) fn is_passed_over(pod: &Pod) -> bool {
     mark(pod, annotation::GPU).is_some() && mark(pod, annotation::INJECTED).is_none() && limit(pod).is_none()
 }
 
-fn mark<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
+/// An annotation.
+pub(super) fn mark<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
     pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 

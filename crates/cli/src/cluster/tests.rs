@@ -184,7 +184,10 @@ fn why_the_agent_did_not_speak_is_said() {
 fn an_annotated_pod_without_mark_or_device_was_not_injected() {
     let mut missed = pod("ollama-0", None);
     missed["metadata"]["annotations"].as_object_mut().unwrap().remove("firstlight.dev/injected");
+    missed["metadata"]["annotations"]["firstlight.dev/injection"] =
+        json!("not injected: no pool has this name");
     let verdict = verdict(cluster().with(OLLAMA, missed).without(REPORT));
+    assert_eq!(verdict["evidence"][1], "The webhook: not injected: no pool has this name");
     assert_eq!((&verdict["outcome"], &verdict["cause"]), (&json!("failure"), &json!("not-injected")));
 }
 
@@ -266,7 +269,8 @@ fn status_of(pods: &[Value], words: &[&str]) -> String {
 #[test]
 fn pods_are_listed_worst_first_and_others_left_out() {
     let mut missed = pod("missed", None);
-    missed["metadata"]["annotations"] = json!({"firstlight.dev/gpu": "true"});
+    missed["metadata"]["annotations"] = json!({"firstlight.dev/gpu": "true",
+        "firstlight.dev/injection": "not injected: firstlight.dev/gpu is \"true\": no pools are configured"});
     let limit = json!({
         "metadata": {"name": "by-limit", "namespace": "ai"},
         "spec": {"containers": [{"name": "c", "resources": {"limits": {"firstlight.dev/simulated": "1"}}}]},
