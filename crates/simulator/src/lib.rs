@@ -11,6 +11,7 @@
 //! | [`machine`] | the devices of this process: from the grant, or one default device |
 //! | [`identity`] | UUIDs and PCI ids: parse, print, mint |
 //! | [`visible`] | `CUDA_VISIBLE_DEVICES`, which the driver (not the runtime) reads |
+//! | [`symbols`] | functions that shall be missing leave the symbol table |
 //! | [`version`] | the driver version that both report |
 //!
 //! Whatever is not implemented is exported and answers NOT_SUPPORTED; there is no stub that succeeds. The column is
@@ -18,5 +19,6 @@
 
 pub mod identity;
 pub mod machine;
+pub mod symbols;
 pub mod version;
 pub mod visible;
