@@ -1,12 +1,16 @@
 //! Node-level metrics over an own registry. Series of pods are not here: they are written at scrape time from
-//! the grants that exist then (`publish::series`), so that they go with the pod.
+//! the grants that exist then (`book::series`), so that they go with the pod.
 
-use firstlight_contract::metrics as names;
-use firstlight_contract::metrics::Outcome;
+use firstlight_contract::metrics::{Metric, Outcome, table};
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
+    Encoder as _, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
     Registry, TextEncoder,
 };
+
+/// Upper bounds of an Allocate's time, seconds.
+const ALLOCATE_BUCKETS: [f64; 8] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.1, 1.0];
+/// Upper bounds of an initialisation's time, seconds.
+const INIT_BUCKETS: [f64; 12] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// The metrics of the process.
 #[derive(Clone, Debug)]
@@ -40,76 +44,47 @@ impl Metrics {
     /// All metrics, registered; those with a known label start at 0.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let counters = |name, help: &str, labels: &[&str]| -> prometheus::Result<IntCounterVec> {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+        let counters = |row: &Metric| -> prometheus::Result<IntCounterVec> {
+            let metric = IntCounterVec::new(Opts::new(row.name, row.help), row.labels)?;
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)
         };
-        let gauges = |name, help: &str, labels: &[&str]| -> prometheus::Result<GaugeVec> {
-            let metric = GaugeVec::new(Opts::new(name, help), labels)?;
+        let gauges = |row: &Metric| -> prometheus::Result<GaugeVec> {
+            let metric = GaugeVec::new(Opts::new(row.name, row.help), row.labels)?;
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)
         };
-        let build = Gauge::with_opts(
-            Opts::new(names::BUILD_INFO, "Constant 1.").const_label("version", env!("CARGO_PKG_VERSION")),
-        )?;
-        build.set(1.0);
-        registry.register(Box::new(build))?;
-        let allocate = HistogramVec::new(
-            HistogramOpts::new(names::ALLOCATE_DURATION, "Time of an Allocate.")
-                .buckets(vec![0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.1, 1.0]),
-            &["pool", "code"],
-        )?;
+        let histogram =
+            |row: &Metric, buckets: &[f64]| HistogramOpts::new(row.name, row.help).buckets(buckets.to_vec());
+        gauges(&table::BUILD_INFO)?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        let row = table::ALLOCATE_DURATION;
+        let allocate = HistogramVec::new(histogram(&row, &ALLOCATE_BUCKETS), row.labels)?;
         registry.register(Box::new(allocate.clone()))?;
-        let init_duration = Histogram::with_opts(
-            HistogramOpts::new(
-                names::CUDA_INIT_DURATION,
-                "From a process's first driver call to a usable context.",
-            )
-            .buckets(vec![0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
-        )?;
+        let init_duration = Histogram::with_opts(histogram(&table::CUDA_INIT_DURATION, &INIT_BUCKETS))?;
         registry.register(Box::new(init_duration.clone()))?;
-        let bytes_dropped = IntCounter::new(
-            names::RECORD_BYTES_DROPPED_TOTAL,
-            "Record bytes thrown away unread: a file had grown beyond its bound.",
-        )?;
+        let row = table::RECORD_BYTES_DROPPED_TOTAL;
+        let bytes_dropped = IntCounter::new(row.name, row.help)?;
         registry.register(Box::new(bytes_dropped.clone()))?;
-        let outcomes = counters(
-            names::NODE_CUDA_INIT_TOTAL,
-            "Outcomes of CUDA initialisation on this node since the plugin's start.",
-            &["outcome"],
-        )?;
+        let outcomes = counters(&table::NODE_CUDA_INIT_TOTAL)?;
         for outcome in Outcome::ALL {
             outcomes.with_label_values(&[outcome.as_str()]);
         }
-        let api_errors = counters(names::API_ERRORS_TOTAL, "Failed calls to the API server.", &["what"])?;
+        let api_errors = counters(&table::API_ERRORS_TOTAL)?;
         for what in ["condition", "event", "watch"] {
             api_errors.with_label_values(&[what]);
         }
         Ok(Self {
             allocate,
-            registrations: counters(
-                names::REGISTRATIONS_TOTAL,
-                "Registrations with the kubelet.",
-                &["pool", "result"],
-            )?,
-            registered: gauges(names::REGISTERED, "1 while the kubelet listens to the pool.", &["pool"])?,
-            pod_resources_errors: counters(
-                names::POD_RESOURCES_ERRORS_TOTAL,
-                "PodResources calls that failed.",
-                &["code"],
-            )?,
+            registrations: counters(&table::REGISTRATIONS_TOTAL)?,
+            registered: gauges(&table::REGISTERED)?,
+            pod_resources_errors: counters(&table::POD_RESOURCES_ERRORS_TOTAL)?,
             bytes_dropped,
             api_errors,
             init_duration,
             outcomes,
-            device_healthy: gauges(
-                names::DEVICE_HEALTHY,
-                "1 while a device is healthy.",
-                &["pool", "device"],
-            )?,
-            devices: gauges(names::DEVICES, "Allocatable and allocated units.", &["pool", "state"])?,
-            grants: gauges(names::GRANTS, "Grants on the node's disk.", &["state"])?,
+            device_healthy: gauges(&table::DEVICE_HEALTHY)?,
+            devices: gauges(&table::DEVICES)?,
+            grants: gauges(&table::GRANTS)?,
             registry,
         })
     }

@@ -17,8 +17,10 @@ mod support {
     pub mod node;
 }
 
+use firstlight_contract::metrics::{MetricKind, table};
 use firstlight_contract::record::Role;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use support::node::{Node, Process, RESOURCE, eventually};
 
@@ -26,6 +28,28 @@ const LABELS: &str = "namespace=\"default\",pod=\"ollama\",container=\"ollama\",
 
 fn outcome(outcome: &str, count: u32) -> String {
     format!("firstlight_cuda_init_total{{{LABELS},outcome=\"{outcome}\"}} {count}")
+}
+
+/// Every sample is of a metric of the table, with its type, help and labels: docs/metrics.md is made from it.
+fn assert_described(text: &str) {
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let series = line.rsplit_once(' ').unwrap().0;
+        let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+        let is_this = |stem: &str| {
+            stem == name
+                || name.strip_prefix(stem).is_some_and(|end| matches!(end, "_bucket" | "_sum" | "_count"))
+        };
+        let metric = table::ALL.iter().find(|metric| is_this(metric.name));
+        let metric = metric.unwrap_or_else(|| panic!("{name} is not in the table"));
+        let found: BTreeSet<&str> = labels
+            .split("\",")
+            .filter_map(|pair| Some(pair.split_once('=')?.0))
+            .filter(|label| *label != "le" || metric.kind != MetricKind::Histogram)
+            .collect();
+        assert_eq!(found, metric.labels.iter().copied().collect(), "{line}");
+        assert!(text.contains(&format!("# HELP {} {}\n", metric.name, metric.help)), "{line}");
+        assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind.as_str())), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,6 +76,7 @@ async fn a_pod_that_comes_up_is_told_everywhere() {
         metrics.lines().any(|line| line.starts_with(&quota) && line.ends_with(" 25769803776")),
         "{metrics}"
     );
+    assert_described(&metrics);
     let series = metrics.lines().filter(|line| line.contains("pod=\"ollama\"")).count();
     assert!(series <= 8 + 2, "{series} series");
     assert!(

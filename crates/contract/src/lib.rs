@@ -5,7 +5,8 @@
 //! |---|---|
 //! | [`names`] | resources, annotations, conditions, Events, environment, labels: the public names |
 //! | [`paths`] | paths in the container and on the node |
-//! | [`metrics`] | names and label values of the metrics |
+//! | [`metrics`] | the table of metrics: names, labels, help |
+//! | `docs` | `docs/metrics.md` (feature `std`) |
 //! | [`grant`] | the file that tells shim and simulator what a container was given |
 //! | [`record`] | 64-byte records: layout, kinds, encoding (`no_std`) |
 //! | `decode` | records from foreign bytes (feature `std`) |
@@ -16,6 +17,8 @@
 
 #[cfg(feature = "std")]
 pub mod decode;
+#[cfg(feature = "std")]
+pub mod docs;
 #[cfg(feature = "std")]
 pub mod fault;
 pub mod grant;

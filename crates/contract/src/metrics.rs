@@ -1,55 +1,136 @@
-//! Names of the metrics and the values of their labels. Label values come from enums only, except namespace,
-//! pod and container on per-pod series, which vanish with the pod.
+//! The metrics: one table of names, types, labels and help texts. The plugin registers from it, and
+//! `docs/metrics.md` is written from it. Label values come from enums only, except namespace, pod and container
+//! on per-pod series, which vanish with the pod.
 
-/// Counter of CUDA init outcomes per container: `{namespace,pod,container,kind,outcome}`, born at 0 with the
-/// grant.
-pub const CUDA_INIT_TOTAL: &str = "firstlight_cuda_init_total";
-/// Gauge: number of the stage reached (see the diagnosis): `{namespace,pod,container,kind}`.
-pub const CUDA_INIT_STAGE: &str = "firstlight_cuda_init_stage";
-/// Info: the cause of a failure: `{namespace,pod,container,kind,cause}`.
-pub const CUDA_INIT_FAILURE_INFO: &str = "firstlight_cuda_init_failure_info";
-/// Gauge: 1 while a runner has launched kernels: `{namespace,pod,container,kind}`.
-pub const GPU_IN_USE: &str = "firstlight_gpu_in_use";
-/// Gauge: time of the last reported launch, seconds since the epoch.
-pub const LAST_LAUNCH: &str = "firstlight_last_launch_timestamp_seconds";
-/// Gauge: memory quota, bytes: `{namespace,pod,container,kind,device}`.
-pub const MEMORY_QUOTA: &str = "firstlight_memory_quota_bytes";
-/// Node level histogram of the time from a process's first driver call to a usable context, seconds.
-pub const CUDA_INIT_DURATION: &str = "firstlight_cuda_init_duration_seconds";
-/// Gauge: 1 while a device is healthy: `{pool,device}`.
-pub const DEVICE_HEALTHY: &str = "firstlight_device_healthy";
-/// Gauge: devices by `{pool,state}`; state is `allocatable` or `allocated`.
-pub const DEVICES: &str = "firstlight_devices";
-/// Counter of init outcomes of all containers of a node since the plugin's start: `{outcome}`. Stays when a pod
-/// and its series go.
-pub const NODE_CUDA_INIT_TOTAL: &str = "firstlight_node_cuda_init_total";
-/// Histogram: time of an Allocate, seconds: `{pool,code}`.
-pub const ALLOCATE_DURATION: &str = "firstlight_allocate_duration_seconds";
-/// Counter of registrations with the kubelet: `{pool,result}`; result is `ok` or `error`.
-pub const REGISTRATIONS_TOTAL: &str = "firstlight_registrations_total";
-/// Gauge: 1 while the kubelet listens to the pool's devices: `{pool}`.
-pub const REGISTERED: &str = "firstlight_registered";
-/// Counter of PodResources calls that failed: `{code}`, a gRPC code.
-pub const POD_RESOURCES_ERRORS_TOTAL: &str = "firstlight_pod_resources_errors_total";
-/// Counter of record bytes that were thrown away unread, because a file had grown beyond its bound.
-pub const RECORD_BYTES_DROPPED_TOTAL: &str = "firstlight_record_bytes_dropped_total";
-/// Counter of calls to the API server that failed: `{what}`; `condition`, `event` or `watch`.
-pub const API_ERRORS_TOTAL: &str = "firstlight_api_errors_total";
-/// Gauge: grants on the node's disk: `{state}`; `owned` or `unknown`.
-pub const GRANTS: &str = "firstlight_grants";
-/// Info: constant 1: `{version}`.
-pub const BUILD_INFO: &str = "firstlight_build_info";
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What Prometheus makes of it.
+    pub kind: MetricKind,
+    /// Who serves it.
+    pub scope: Scope,
+    /// Its labels, in the order in which they are written.
+    pub labels: &'static [&'static str],
+    /// One sentence.
+    pub help: &'static str,
+}
 
-/// Counter of the webhook: admission requests by `{rule,outcome}`.
-pub const WEBHOOK_REVIEWS_TOTAL: &str = "firstlight_webhook_reviews_total";
-/// Histogram of the webhook: time of a request from its header to its answer, seconds: `{rule}`.
-pub const WEBHOOK_REVIEW_DURATION: &str = "firstlight_webhook_review_duration_seconds";
-/// Gauge of the webhook: when the certificate that is served expires, seconds since the epoch; 0 without one.
-pub const WEBHOOK_CERTIFICATE_EXPIRY: &str = "firstlight_webhook_certificate_expiry_timestamp_seconds";
-/// Counter of the webhook: attempts to get a certificate that failed; the old one stays in use.
-pub const WEBHOOK_CERTIFICATE_FAILURES_TOTAL: &str = "firstlight_webhook_certificate_failures_total";
-/// Counter of the webhook: changed configurations that were bad; the old one stays in use.
-pub const WEBHOOK_CONFIG_FAILURES_TOTAL: &str = "firstlight_webhook_config_failures_total";
+/// What Prometheus makes of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows, until its process starts again.
+    Counter,
+    /// A value of now.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+impl MetricKind {
+    /// The word in `# TYPE`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// Who serves a metric, and what its series are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The plugin, about a container; the series go with the pod.
+    Container,
+    /// The plugin, about its node.
+    Node,
+    /// The webhook.
+    Webhook,
+    /// Plugin and webhook.
+    Every,
+}
+
+macro_rules! metrics {
+    ($($constant:ident $name:literal $kind:ident $scope:ident [$($label:literal),*] $help:literal)+) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)+
+
+        /// The rows of the table, under the constants of their names.
+        pub mod table {
+            use super::{Metric, MetricKind, Scope};
+
+            $(
+                #[doc = $help]
+                pub const $constant: Metric = Metric {
+                    name: $name,
+                    kind: MetricKind::$kind,
+                    scope: Scope::$scope,
+                    labels: &[$($label),*],
+                    help: $help,
+                };
+            )+
+
+            /// The whole table.
+            pub const ALL: &[Metric] = &[$($constant),+];
+        }
+    };
+}
+
+metrics! {
+    CUDA_INIT_TOTAL "firstlight_cuda_init_total" Counter Container
+        ["namespace", "pod", "container", "kind", "outcome"]
+        "Outcomes of CUDA initialisation in a container; all three are born at 0 with the grant."
+    CUDA_INIT_STAGE "firstlight_cuda_init_stage" Gauge Container
+        ["namespace", "pod", "container", "kind"]
+        "Number of the stage that was reached, or at which it failed."
+    CUDA_INIT_FAILURE_INFO "firstlight_cuda_init_failure_info" Gauge Container
+        ["namespace", "pod", "container", "kind", "cause"]
+        "1 while a failure stands, with its cause."
+    GPU_IN_USE "firstlight_gpu_in_use" Gauge Container
+        ["namespace", "pod", "container", "kind"]
+        "1 while a process that serves a model has launched kernels."
+    LAST_LAUNCH "firstlight_last_launch_timestamp_seconds" Gauge Container
+        ["namespace", "pod", "container", "kind"]
+        "When a kernel launch was last reported, seconds since the epoch."
+    MEMORY_QUOTA "firstlight_memory_quota_bytes" Gauge Container
+        ["namespace", "pod", "container", "kind", "device"]
+        "Device memory that a container may use, bytes."
+    CUDA_INIT_DURATION "firstlight_cuda_init_duration_seconds" Histogram Node []
+        "From a process's first driver call to a usable context, seconds."
+    NODE_CUDA_INIT_TOTAL "firstlight_node_cuda_init_total" Counter Node ["outcome"]
+        "Outcomes of CUDA initialisation on this node since the plugin's start; stays when a pod goes."
+    DEVICE_HEALTHY "firstlight_device_healthy" Gauge Node ["pool", "device"]
+        "1 while a device is healthy."
+    DEVICES "firstlight_devices" Gauge Node ["pool", "state"]
+        "Units that can be allocated, and those that are."
+    GRANTS "firstlight_grants" Gauge Node ["state"]
+        "Grants on the node's disk."
+    ALLOCATE_DURATION "firstlight_allocate_duration_seconds" Histogram Node ["pool", "code"]
+        "Time of an Allocate, seconds."
+    REGISTRATIONS_TOTAL "firstlight_registrations_total" Counter Node ["pool", "result"]
+        "Registrations with the kubelet."
+    REGISTERED "firstlight_registered" Gauge Node ["pool"]
+        "1 while the kubelet listens to the pool's devices."
+    POD_RESOURCES_ERRORS_TOTAL "firstlight_pod_resources_errors_total" Counter Node ["code"]
+        "Calls of the kubelet's PodResources that failed."
+    RECORD_BYTES_DROPPED_TOTAL "firstlight_record_bytes_dropped_total" Counter Node []
+        "Record bytes thrown away unread, because a file had grown beyond its bound."
+    API_ERRORS_TOTAL "firstlight_api_errors_total" Counter Node ["what"]
+        "Calls of the API server that failed."
+    WEBHOOK_REVIEWS_TOTAL "firstlight_webhook_reviews_total" Counter Webhook ["rule", "outcome"]
+        "Admission requests by rule and what became of them."
+    WEBHOOK_REVIEW_DURATION "firstlight_webhook_review_duration_seconds" Histogram Webhook ["rule"]
+        "Time from a request's header to its answer, seconds."
+    WEBHOOK_CERTIFICATE_EXPIRY "firstlight_webhook_certificate_expiry_timestamp_seconds" Gauge Webhook []
+        "When the certificate that is served expires, seconds since the epoch."
+    WEBHOOK_CERTIFICATE_FAILURES_TOTAL "firstlight_webhook_certificate_failures_total" Counter Webhook []
+        "Attempts to get a certificate that failed; the old one stays in use."
+    WEBHOOK_CONFIG_FAILURES_TOTAL "firstlight_webhook_config_failures_total" Counter Webhook []
+        "Changed configurations that were bad; the old one stays in use."
+    BUILD_INFO "firstlight_build_info" Gauge Every ["version"]
+        "Constant 1."
+}
 
 /// Outcome of a CUDA initialisation, label `outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

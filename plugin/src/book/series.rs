@@ -3,8 +3,7 @@
 
 use super::{Book, Entry, Inner};
 use crate::grants::Owner;
-use firstlight_contract::metrics as names;
-use firstlight_contract::metrics::Outcome;
+use firstlight_contract::metrics::{Metric, Outcome, table};
 use std::fmt::Write as _;
 
 impl Book {
@@ -20,29 +19,25 @@ type Line<'a> = (String, f64);
 
 impl Inner {
     fn write_series(&self, out: &mut String) -> std::fmt::Result {
-        self.family(out, names::CUDA_INIT_TOTAL, "counter", "Outcomes of CUDA initialisation.", |entry| {
+        self.family(out, &table::CUDA_INIT_TOTAL, |entry| {
             let outcomes = Outcome::ALL.iter().zip(entry.judged.counts);
             outcomes.map(|(outcome, count)| (label("outcome", outcome.as_str()), as_f64(count))).collect()
         })?;
-        self.family(
-            out,
-            names::CUDA_INIT_STAGE,
-            "gauge",
-            "Stage reached, or at which it failed.",
-            |entry| vec![(String::new(), f64::from(entry.judged.stage))],
-        )?;
-        self.family(out, names::CUDA_INIT_FAILURE_INFO, "gauge", "Cause of the failure.", |entry| {
+        self.family(out, &table::CUDA_INIT_STAGE, |entry| {
+            vec![(String::new(), f64::from(entry.judged.stage))]
+        })?;
+        self.family(out, &table::CUDA_INIT_FAILURE_INFO, |entry| {
             let failed = entry.judged.settled.filter(|settled| settled.outcome == Outcome::Failure);
             failed.map(|settled| (label("cause", settled.cause.id()), 1.0)).into_iter().collect()
         })?;
-        self.family(out, names::GPU_IN_USE, "gauge", "1 while a runner has launched kernels.", |entry| {
+        self.family(out, &table::GPU_IN_USE, |entry| {
             vec![(String::new(), f64::from(u8::from(entry.judged.in_use)))]
         })?;
-        self.family(out, names::LAST_LAUNCH, "gauge", "Time of the last reported launch.", |entry| {
+        self.family(out, &table::LAST_LAUNCH, |entry| {
             let last = entry.judged.last_launch_ns;
             last.map(|ns| (String::new(), as_f64(ns) / 1e9)).into_iter().collect()
         })?;
-        self.family(out, names::MEMORY_QUOTA, "gauge", "Memory that a container may use.", |entry| {
+        self.family(out, &table::MEMORY_QUOTA, |entry| {
             let quota = |device: &firstlight_contract::grant::Device| {
                 let bytes = device.quota_bytes.or(device.memory_bytes)?;
                 Some((label("device", &device.uuid), as_f64(bytes)))
@@ -54,12 +49,11 @@ impl Inner {
     fn family(
         &self,
         out: &mut String,
-        name: &str,
-        kind: &str,
-        help: &str,
+        metric: &Metric,
         lines: impl Fn(&Entry) -> Vec<Line<'_>>,
     ) -> std::fmt::Result {
-        writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")?;
+        let Metric { name, kind, help, .. } = metric;
+        writeln!(out, "# HELP {name} {help}\n# TYPE {name} {}", kind.as_str())?;
         for (owner, entry) in self.shown() {
             for (extra, value) in lines(entry) {
                 write!(out, "{name}{{")?;
