@@ -110,7 +110,8 @@ fn plain(error: Error, agent: &Pod) -> anyhow::Error {
     let namespace = agent.metadata.namespace.as_deref().unwrap_or_default();
     match error {
         Error::Api(status) if status.code == 403 => anyhow!(
-            "the API server does not allow you to get pods/proxy in namespace {namespace}, where the agent runs"
+            "the API server does not allow you to get pods/proxy in namespace {namespace}, where the agent runs; \
+             the Role firstlight-reports there allows it"
         ),
         // The agent's own words, or the API server's about an agent that has just gone.
         Error::Api(status) if status.code == 404 => {
