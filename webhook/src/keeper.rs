@@ -95,7 +95,7 @@ impl Keeper {
                     tracing::warn!("certificate: {error:#}; trying again");
                     self.readiness.obstacle(format!("certificate: {error:#}"));
                     let pause = retry.min(self.every);
-                    retry *= 2;
+                    retry = pause * 2;
                     pause
                 }
             };
@@ -145,8 +145,12 @@ impl Keeper {
         let name = &self.own.secret;
         let place = || format!("secret {}/{name}", self.own.namespace);
         for round in 0..ROUNDS {
-            let secret =
-                self.secrets.get_opt(name).await.with_context(|| format!("cannot read {}", place()))?;
+            let secret = self
+                .secrets
+                .get_opt(name)
+                .await
+                .map_err(said)
+                .with_context(|| format!("cannot read {}", place()))?;
             let found = secret.as_ref().and_then(of_secret);
             let (shared, reason) = match renew(found.as_ref(), &self.terms, SystemTime::now())? {
                 Renewal::Replace(shared, reason) => (shared, reason),
@@ -166,7 +170,7 @@ impl Keeper {
                 }
                 // Another replica was faster, or somebody has deleted it: look again.
                 Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}
-                Err(error) => return Err(error).with_context(|| format!("cannot write {}", place())),
+                Err(error) => return Err(said(error)).with_context(|| format!("cannot write {}", place())),
             }
         }
         bail!("{} was changed by somebody else {ROUNDS} times in a row", place())
@@ -210,8 +214,12 @@ impl Keeper {
     async fn publish(&self, shared: &Shared) -> Result<bool> {
         let name = &self.own.webhook_configuration;
         let place = || format!("mutatingwebhookconfiguration {name}");
-        let configuration =
-            self.configurations.get(name).await.with_context(|| format!("cannot read {}", place()))?;
+        let configuration = self
+            .configurations
+            .get(name)
+            .await
+            .map_err(said)
+            .with_context(|| format!("cannot read {}", place()))?;
         let today = SystemTime::now();
         let changes: Vec<_> = configuration
             .webhooks
@@ -239,9 +247,18 @@ impl Keeper {
         self.configurations
             .patch_metadata(name, &parameters, &Patch::Strategic(patch))
             .await
+            .map_err(said)
             .with_context(|| format!("cannot write the caBundle of {}", place()))?;
         tracing::info!("wrote the caBundle of {}", place());
         Ok(true)
+    }
+}
+
+/// What the API server said; kube's own text repeats it as a structure.
+fn said(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => anyhow::anyhow!("{} ({})", status.message, status.code),
+        other => other.into(),
     }
 }
 
