@@ -111,6 +111,11 @@ impl Trace {
         self
     }
 
+    pub(crate) fn launches_graphs(mut self, graphs: u64) -> Self {
+        self.push(Kind::Launches, NO_FUNCTION, 0, (0, graphs), "");
+        self
+    }
+
     /// Version and `cuInit` as they should be.
     pub(crate) fn initialises(self) -> Self {
         self.opens(DRIVER).gets_with("cuDriverGetVersion", 0, (13_000, 0)).enters("cuInit").gets("cuInit", 0)

@@ -382,7 +382,12 @@ impl Process {
                 learnt.free_memory = Some((arg0, arg1));
             }
             Duty::Launch => {
-                learnt.launches = learnt.launches.max(1);
+                let count = if driver::base(symbol) == "cuGraphLaunch" {
+                    &mut learnt.graphs
+                } else {
+                    &mut learnt.launches
+                };
+                *count = (*count).max(1);
                 self.launch_seen(step.at_ns);
             }
             Duty::Synchronize => {

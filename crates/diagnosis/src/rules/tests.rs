@@ -50,6 +50,17 @@ fn launches_that_were_waited_for_in_a_runner_confirm_it() {
 }
 
 #[test]
+fn a_graph_that_was_launched_first_is_counted_once() {
+    let runner = runner(8).comes_up().gets("cuGraphLaunch", 0).launches_graphs(1);
+    let container = container(vec![runner]);
+    assert_eq!(container.launches(), 1);
+    assert!(
+        !container.verdict(EPOCH + 3600 * SECOND, &facts(PoolKind::Whole)).confirmed,
+        "nobody waited for it"
+    );
+}
+
+#[test]
 fn a_list_of_devices_without_a_context_is_no_success_yet() {
     let verdict = verdict(vec![discovery(7).enumerates()]);
     assert_is(&verdict, Cause::Unknown, Stage::Enumerated, Confidence::Unknown);
