@@ -26,12 +26,8 @@ use support::process::{Webhook, command, eventually};
 
 const REVIEWS: &str = "firstlight_webhook_reviews_total{outcome=\"mutated\",rule=\"pods\"}";
 
-#[tokio::test]
-async fn it_makes_a_certificate_that_the_api_server_trusts_and_answers_a_review() {
-    let api = ApiServer::start().await;
-    let webhook = Webhook::start(&api, &["--settle=300ms"]);
-    webhook.ready().await;
-    assert_eq!(api.writes(), ["create secret", "patch configuration"]);
+/// The Secret goes with the Deployment, and every webhook trusts what signs it.
+fn assert_first_objects(api: &ApiServer) {
     let objects = api.objects.lock().unwrap();
     let secret = objects.secret.clone().unwrap();
     assert_eq!(secret["type"], "kubernetes.io/tls");
@@ -41,7 +37,15 @@ async fn it_makes_a_certificate_that_the_api_server_trusts_and_answers_a_review(
     );
     let hooks = objects.configuration["webhooks"].as_array().unwrap();
     assert!(hooks.iter().all(|hook| hook["clientConfig"]["caBundle"] == secret["data"]["ca.crt"]));
-    drop(objects);
+}
+
+#[tokio::test]
+async fn it_makes_a_certificate_that_the_api_server_trusts_and_answers_a_review() {
+    let api = ApiServer::start().await;
+    let webhook = Webhook::start(&api, &["--settle=300ms"]);
+    webhook.ready().await;
+    assert_eq!(api.writes(), ["create secret", "patch configuration"]);
+    assert_first_objects(&api);
 
     let mut connection =
         Connection::open(webhook.admission, &trusting(&api.bundle(Duration::ZERO))).await.unwrap();
