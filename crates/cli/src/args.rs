@@ -126,7 +126,7 @@ pub(crate) struct Diagnose {
     /// Where the agent runs; without it, it is looked for in all namespaces
     #[arg(long, value_name = "NAMESPACE")]
     pub(crate) agent_namespace: Option<String>,
-    /// How to print; json is the report itself, a list with -l or for several containers
+    /// How to print; wide: the whole timeline; json: the report itself, a list with -l or for several containers
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Format,
 }

@@ -118,7 +118,7 @@ fn publish(args: &Run, report: &Report) -> anyhow::Result<()> {
     let mut err = io::stderr().lock();
     match args.output {
         Format::Table => write!(err, "{}", show::verdict(&report.verdict))?,
-        Format::Wide => write!(err, "{}", show::report(report))?,
+        Format::Wide => write!(err, "{}", show::report(report, show::Extent::Whole))?,
         Format::Json => output::json(report, &mut err)?,
         Format::Yaml => output::yaml(report, &mut err)?,
     }

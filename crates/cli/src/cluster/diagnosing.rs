@@ -104,6 +104,7 @@ pub(super) fn print(found: &[Found], args: &Diagnose, out: &mut dyn Write) -> an
         [only] if args.selector.is_none() => Some(&only.report),
         _ => None,
     };
+    let extent = if args.output == Format::Wide { show::Extent::Whole } else { show::Extent::Tail };
     match (args.output, single) {
         (Format::Json, Some(report)) => output::json(report, out)?,
         (Format::Json, None) => output::json(&found, out)?,
@@ -115,7 +116,7 @@ pub(super) fn print(found: &[Found], args: &Diagnose, out: &mut dyn Write) -> an
                 let container = found.container.as_deref().map(|name| format!(", container {name}"));
                 let container = container.unwrap_or_default();
                 writeln!(out, "{gap}pod        {}/{}{container}", found.namespace, found.pod)?;
-                write!(out, "{}", show::report(&found.report))?;
+                write!(out, "{}", show::report(&found.report, extent))?;
             }
         }
     }
