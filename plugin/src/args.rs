@@ -2,13 +2,13 @@
 
 use clap::{Parser, ValueEnum};
 use firstlight_contract::paths::node;
-use firstlight_contract::pools::{Pool, Pools};
+use firstlight_contract::pools::{Mistake, Pool, Pools};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The Firstlight node agent: serves pools of GPUs to the kubelet and says of each container whether CUDA came up.
+/// The flags of the daemon.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "firstlight-plugin")]
 pub struct Args {
@@ -110,6 +110,19 @@ impl TryFrom<Args> for Config {
     }
 }
 
+/// The pools in a file with this text, or all its mistakes, a sentence each.
+pub fn pools(file: &Path, yaml: Result<String, String>) -> Result<Vec<Pool>, Vec<String>> {
+    let place = file.display();
+    match yaml.map(|text| Pools::parse(&text)) {
+        Ok(Ok(pools)) => Ok(pools.pools),
+        Ok(Err(error)) => {
+            let sentence = |mistake: &Mistake| format!("{place}: {}: {}", mistake.path, mistake.problem);
+            Err(error.0.iter().map(sentence).collect())
+        }
+        Err(error) => Err(vec![format!("--config {place}: {error}; wanted a file with pools")]),
+    }
+}
+
 impl Config {
     fn check(args: Args, yaml: Result<String, String>) -> Result<Self, ConfigError> {
         // Without `..`: a new flag cannot be forgotten here.
@@ -128,20 +141,10 @@ impl Config {
             log_format,
         } = args;
         let mut mistakes = Vec::new();
-        let place = config.display();
-        let pools = match yaml.map(|text| Pools::parse(&text)) {
-            Ok(Ok(pools)) => pools.pools,
-            Ok(Err(error)) => {
-                mistakes.extend(
-                    error.0.iter().map(|mistake| format!("{place}: {}: {}", mistake.path, mistake.problem)),
-                );
-                Vec::new()
-            }
-            Err(error) => {
-                mistakes.push(format!("--config {place}: {error}; wanted a file with pools"));
-                Vec::new()
-            }
-        };
+        let pools = pools(&config, yaml).unwrap_or_else(|found| {
+            mistakes.extend(found);
+            Vec::new()
+        });
         if node_name.is_empty() {
             mistakes.push("--node-name (NODE_NAME) is missing; wanted the node's name, spec.nodeName".into());
         }

@@ -159,13 +159,20 @@ fn make_records(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o666))
 }
 
-fn load_one(folder: &Path) -> Result<Stored> {
+/// One grant, read and left as it is.
+pub fn read(folder: &Path) -> Result<Stored> {
     let allocation = folder.join(ALLOCATION_FILE);
     let text = fs::read(&allocation).with_context(|| format!("cannot read {}", allocation.display()))?;
     let allocation: Allocation =
         serde_json::from_slice(&text).context("the allocation is no JSON of ours")?;
     let grant = Grant::parse(allocation.grant.as_bytes())?;
     anyhow::ensure!(folder.ends_with(&grant.id), "the folder's name is not the grant's id {}", grant.id);
+    let owner = fs::read(folder.join(OWNER_FILE)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    Ok(Stored { grant, allocation, owner })
+}
+
+fn load_one(folder: &Path) -> Result<Stored> {
+    let stored = read(folder)?;
     let is_file = |name: &str| folder.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
     let clear = |name: &str| match fs::remove_dir_all(folder.join(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(folder.join(name)),
@@ -174,14 +181,13 @@ fn load_one(folder: &Path) -> Result<Stored> {
     };
     if !is_file(GRANT_FILE) {
         clear(GRANT_FILE)?;
-        fs::write(folder.join(GRANT_FILE), &allocation.grant)?;
+        fs::write(folder.join(GRANT_FILE), &stored.allocation.grant)?;
     }
-    if grant.records.is_some() && !is_file(RECORDS_FILE) {
+    if stored.grant.records.is_some() && !is_file(RECORDS_FILE) {
         clear(RECORDS_FILE)?;
         make_records(&folder.join(RECORDS_FILE))?;
     }
-    let owner = fs::read(folder.join(OWNER_FILE)).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    Ok(Stored { grant, allocation, owner })
+    Ok(stored)
 }
 
 #[cfg(test)]

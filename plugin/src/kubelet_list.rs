@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::node_files;
 use firstlight_contract::names::RESOURCE_PREFIX;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -24,8 +24,8 @@ const AFTER_ALLOCATE: [Duration; 3] =
 /// The net: how often grants without owner, or of absent pods, are looked at. The kubelet serves 100 calls a
 /// second, at most 10 at once, for everybody on the node.
 const NET: Duration = Duration::from_secs(5);
-/// How often the disk is compared with what is known.
-const DISK: Duration = Duration::from_secs(30);
+/// How often the disk is compared with what is known, and the present build is marked as in use.
+pub const DISK: Duration = Duration::from_secs(30);
 /// Changes of pods within this time are looked at together.
 const BURST: Duration = Duration::from_millis(50);
 /// An answer has one entry a device; a full node stays far below.
@@ -56,7 +56,7 @@ pub struct Places {
 }
 
 impl Lister {
-    /// Connects at the first call, and again whenever the kubelet makes its socket anew.
+    /// Asks nothing yet.
     pub fn new(
         book: Arc<Book>,
         store: Arc<Store>,
@@ -64,11 +64,7 @@ impl Lister {
         places: Places,
         pools: Vec<String>,
     ) -> anyhow::Result<Self> {
-        let socket = places.pod_resources_dir.join(crate::api::KUBELET_SOCKET);
-        let channel = Endpoint::try_from(format!("unix://{}", socket.display()))?
-            .timeout(Duration::from_secs(5))
-            .connect_lazy();
-        let client = PodResourcesListerClient::new(channel).max_decoding_message_size(LARGEST_ANSWER);
+        let client = client(&places.pod_resources_dir)?;
         let Places { state_dir, build, .. } = places;
         Ok(Self { book, store, metrics, client, state_dir, build, pools, allocated: BTreeMap::new() })
     }
@@ -183,6 +179,15 @@ impl Lister {
     }
 }
 
+/// Connects at the first call, and again whenever the kubelet makes its socket anew.
+pub fn client(pod_resources_dir: &Path) -> anyhow::Result<PodResourcesListerClient<Channel>> {
+    let socket = pod_resources_dir.join(crate::api::KUBELET_SOCKET);
+    let channel = Endpoint::try_from(format!("unix://{}", socket.display()))?
+        .timeout(Duration::from_secs(5))
+        .connect_lazy();
+    Ok(PodResourcesListerClient::new(channel).max_decoding_message_size(LARGEST_ANSWER))
+}
+
 /// A count as a metric's value.
 #[expect(clippy::cast_precision_loss, reason = "Prometheus values are doubles")]
 pub fn number(count: usize) -> f64 {
@@ -190,7 +195,7 @@ pub fn number(count: usize) -> f64 {
 }
 
 /// Our resources in the kubelet's answer. It has one entry for each device id: they are grouped.
-fn holdings(answer: &ListPodResourcesResponse) -> Vec<Holding> {
+pub fn holdings(answer: &ListPodResourcesResponse) -> Vec<Holding> {
     let mut found = Vec::new();
     for pod in &answer.pod_resources {
         for container in &pod.containers {

@@ -12,7 +12,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`args`], [`app`] | flags to configuration; what runs and when it ends |
+//! | [`cli`], [`args`], [`app`] | commands; flags to configuration; what runs and when it ends |
 //! | [`inventory`], [`probing`] | the devices of a pool (the seam to hardware); their health over time |
 //! | [`plan`] | Allocate as a pure function |
 //! | [`pool`], [`registration`], [`kubelet_dir`] | the device plugin service; its way to the kubelet |
@@ -21,12 +21,15 @@
 //! | [`book`] | all grants in memory: identity, verdicts, series |
 //! | [`records`], [`tailing`] | reading what containers append |
 //! | [`publish`], [`http`], [`metrics`] | telling Kubernetes and Prometheus |
+//! | [`selftest`], [`cleanup`] | other commands: is the installation good; take everything off the node |
 //! | [`api`], [`ids`], [`clock`] | generated kubelet API; stable identities; time |
 
 pub mod api;
 pub mod app;
 pub mod args;
 pub mod book;
+pub mod cleanup;
+pub mod cli;
 pub mod clock;
 pub mod grants;
 pub mod http;
@@ -44,4 +47,5 @@ pub mod probing;
 pub mod publish;
 pub mod records;
 pub mod registration;
+pub mod selftest;
 pub mod tailing;

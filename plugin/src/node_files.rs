@@ -41,7 +41,7 @@ const FOLDERS: [&str; 4] = ["shim", "simulator", "cudart", "bin"];
 /// A build that an instance touched within this time is in use; instances touch theirs much more often.
 const IN_USE: Duration = Duration::from_mins(10);
 /// Prefix of folders that are being installed.
-const INSTALLING: &str = ".installing-";
+pub const INSTALLING: &str = ".installing-";
 
 /// Where a build's files lie, as the node sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,9 +157,15 @@ pub fn touch(build: &Path) {
     let _ = fs::write(&mark, b"").and_then(|()| fs::remove_file(&mark));
 }
 
-fn in_use(build: &Path) -> bool {
-    let changed = fs::metadata(build).and_then(|meta| meta.modified());
-    changed.ok().and_then(|time| time.elapsed().ok()).is_none_or(|age| age < IN_USE)
+/// Whether a folder was changed within this time, as far as can be told.
+pub fn changed_within(folder: &Path, time: Duration) -> bool {
+    let changed = fs::symlink_metadata(folder).and_then(|meta| meta.modified());
+    changed.ok().and_then(|time| time.elapsed().ok()).is_none_or(|age| age < time)
+}
+
+/// Whether a name is that of a build's folder.
+pub fn is_build_id(name: &str) -> bool {
+    name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Removes builds that no grant names and no instance of ours uses. Returns the ids of those removed.
@@ -168,8 +174,8 @@ pub fn collect(state: &Path, present: &str, named: &BTreeSet<String>) -> io::Res
     for entry in fs::read_dir(state)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_build = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_build || name == present || named.contains(&name) || in_use(&entry.path()) {
+        let wanted = name == present || named.contains(&name);
+        if !is_build_id(&name) || wanted || changed_within(&entry.path(), IN_USE) {
             continue;
         }
         fs::remove_dir_all(entry.path())?;
