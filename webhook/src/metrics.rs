@@ -1,11 +1,15 @@
 //! The webhook's metrics, on an own registry.
 
 use crate::review::{Outcome, Rule};
-use firstlight_contract::metrics as names;
+use firstlight_contract::metrics::{Metric, table};
 use prometheus::{
-    Encoder as _, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
+    Registry, TextEncoder,
 };
+
+/// Upper bounds of a review's time, seconds.
+const REVIEW_BUCKETS: [f64; 10] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1, 1.0];
 
 /// All metrics; cloning shares them.
 #[derive(Clone, Debug)]
@@ -25,34 +29,19 @@ impl Metrics {
     /// Registers everything; all series start at 0.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let reviews = IntCounterVec::new(
-            Opts::new(names::WEBHOOK_REVIEWS_TOTAL, "Admission requests by rule and what became of them."),
-            &["rule", "outcome"],
-        )?;
-        let durations = HistogramVec::new(
-            HistogramOpts::new(
-                names::WEBHOOK_REVIEW_DURATION,
-                "Time from a request's header to its answer, seconds.",
-            )
-            .buckets(vec![0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1, 1.0]),
-            &["rule"],
-        )?;
-        let certificate_expiry = Gauge::new(
-            names::WEBHOOK_CERTIFICATE_EXPIRY,
-            "When the certificate that is served expires, seconds since the epoch.",
-        )?;
-        let certificate_failures = IntCounter::new(
-            names::WEBHOOK_CERTIFICATE_FAILURES_TOTAL,
-            "Attempts to get a certificate that failed; the old one stays in use.",
-        )?;
-        let config_failures = IntCounter::new(
-            names::WEBHOOK_CONFIG_FAILURES_TOTAL,
-            "Changed configurations that were bad; the old one stays in use.",
-        )?;
-        let build = Gauge::with_opts(
-            Opts::new(names::BUILD_INFO, "Constant 1.").const_label("version", env!("CARGO_PKG_VERSION")),
-        )?;
-        build.set(1.0);
+        let row = table::WEBHOOK_REVIEWS_TOTAL;
+        let reviews = IntCounterVec::new(Opts::new(row.name, row.help), row.labels)?;
+        let row = table::WEBHOOK_REVIEW_DURATION;
+        let options = HistogramOpts::new(row.name, row.help).buckets(REVIEW_BUCKETS.to_vec());
+        let durations = HistogramVec::new(options, row.labels)?;
+        let row = table::WEBHOOK_CERTIFICATE_EXPIRY;
+        let certificate_expiry = Gauge::new(row.name, row.help)?;
+        let counter = |row: Metric| IntCounter::new(row.name, row.help);
+        let certificate_failures = counter(table::WEBHOOK_CERTIFICATE_FAILURES_TOTAL)?;
+        let config_failures = counter(table::WEBHOOK_CONFIG_FAILURES_TOTAL)?;
+        let row = table::BUILD_INFO;
+        let build = GaugeVec::new(Opts::new(row.name, row.help), row.labels)?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         registry.register(Box::new(reviews.clone()))?;
         registry.register(Box::new(durations.clone()))?;
         registry.register(Box::new(certificate_expiry.clone()))?;
