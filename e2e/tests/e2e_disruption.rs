@@ -193,7 +193,13 @@ fn identity(s: &Scenario, pod: &str) -> Result<(String, u64)> {
 fn registered_after_the_kubelets_socket(s: &Scenario) -> Result<f64> {
     let socket = format!("{}/kubelet.sock", node::DEVICE_PLUGINS);
     let born: f64 = s.cluster()?.node().run(["stat", "-c", "%.9Y", &socket])?.trim().parse()?;
-    let log = s.kubectl.run(["-n", NAMESPACE, "logs", "daemonset/firstlight-plugin"])?;
+    // A kubelet that has just started does not know its pods yet and answers NotFound.
+    let log = wait_for("the kubelet to serve the agent's log", PATIENCE, || {
+        Ok(match s.kubectl.run(["-n", NAMESPACE, "logs", "daemonset/firstlight-plugin"]) {
+            Ok(log) => Progress::Done(log),
+            Err(error) => Progress::Waiting(format!("{error:#}")),
+        })
+    })?;
     let last =
         log.lines().rfind(|line| line.contains(": registered")).context("the agent has not registered")?;
     let time = last.split_whitespace().next().unwrap_or_default();

@@ -14,11 +14,11 @@ fn broken_ollama(s: &Scenario, fault: &str) -> Result<String> {
 }
 
 /// Condition, Event and metric of a pod name this cause.
-fn everybody_says(s: &Scenario, pod: &str, cause: &str, reason: &str) -> Result<()> {
+fn everybody_says(s: &Scenario, pod: &str, event: &str, cause: &str, reason: &str) -> Result<()> {
     let condition = s.gpu_ready(pod, "False")?;
     assert_eq!(condition.reason, reason, "{condition:?}");
     assert!(condition.message.contains("imulated"), "what is simulated says so: {condition:?}");
-    s.event(pod, event::CUDA_INIT_FAILED)?;
+    s.event(pod, event)?;
     let series = format!(
         "{}{{namespace=\"{}\",pod=\"{pod}\",cause=\"{cause}\"}}",
         metrics::CUDA_INIT_FAILURE_INFO,
@@ -31,7 +31,7 @@ fn everybody_says(s: &Scenario, pod: &str, cause: &str, reason: &str) -> Result<
 fn discovery_fails(fault: &str, cause: &str, reason: &str) -> Result<()> {
     scenario(|s| {
         let pod = broken_ollama(s, fault)?;
-        everybody_says(s, &pod, cause, reason)?;
+        everybody_says(s, &pod, event::CUDA_INIT_FAILED, cause, reason)?;
         assert!(
             s.logged(&pod, "inference compute")?.contains("library=cpu"),
             "the silent fallback that this is about"
@@ -47,7 +47,7 @@ fn a_model_fails(fault: &str, cause: &str, reason: &str) -> Result<()> {
         s.gpu_ready(&pod, "True")?;
         // Whether Ollama falls back or answers with an error is Ollama's business.
         let _answer = s.generate(&pod);
-        everybody_says(s, &pod, cause, reason)
+        everybody_says(s, &pod, event::CUDA_FALLBACK, cause, reason)
     })
 }
 

@@ -78,6 +78,8 @@ pub(crate) struct Learnt {
     /// A table that was refused and after which its caller did nothing more.
     pub(crate) refused: Option<(String, i32, Caller)>,
     pub(crate) tables: u32,
+    /// The runtime itself, not a probe beside it, called `cuInit`.
+    pub(crate) runtime_called_init: bool,
     pub(crate) count: Option<u64>,
     pub(crate) count_ok: bool,
     pub(crate) context: bool,
@@ -289,6 +291,7 @@ impl Process {
             What::DriverOpened { path, nvml: false } => learnt.driver = Some(path.clone()),
             What::DriverMissing { tried, error } => learnt.missing = Some((*tried, error.clone())),
             What::Entered { symbol } => {
+                learnt.runtime_called_init |= symbol == "cuInit" && step.caller != Caller::Ollama;
                 if learnt.open.len() < MAX_NAMES {
                     learnt.open.insert((tid, symbol.clone().into_owned()), step.at_ns);
                 }
@@ -355,6 +358,7 @@ impl Process {
         let duty = driver::duty(symbol);
         let known = !matches!(step.what, What::Repeated { .. });
         let learnt = &mut self.learnt;
+        learnt.runtime_called_init |= duty == Duty::Init && step.caller != Caller::Ollama;
         if learnt.refused.as_ref().is_some_and(|(_, _, caller)| *caller == step.caller) && duty != Duty::Nvml
         {
             learnt.refused = None;

@@ -100,7 +100,8 @@ impl Case<'_> {
     fn too_old(&self, process: &Process) -> Option<Finding> {
         let learnt = &process.learnt;
         let version = learnt.version?;
-        if learnt.init.is_some() || !learnt.open.is_empty() || !self.quiet(process) {
+        // Ollama's own probe calls cuInit beside a runtime that has given up already.
+        if learnt.runtime_called_init || !learnt.open.is_empty() || !self.quiet(process) {
             return None;
         }
         let asked_by_runtime =
@@ -118,8 +119,8 @@ impl Case<'_> {
         );
         Some(
             Finding::new(Stage::DriverVersion, Cause::DriverTooOld, confidence, first)
-                .and("the runtime stopped after it had asked for the version: cuInit was never called.")
-                .not(Cause::DriverInitFailed, "cuInit was never called, so it cannot have failed.")
+                .and("the runtime stopped after it had asked for the version: it never called cuInit.")
+                .not(Cause::DriverInitFailed, "the runtime never called cuInit, so it cannot have failed.")
                 .not(Cause::SymbolLookupBroken, "the driver's functions were found and called."),
         )
     }

@@ -195,6 +195,17 @@ fn a_low_version_and_nothing_after_it_is_driver_too_old() {
     assert_eq!(verdict(vec![reached]).cause, Cause::DriverInitFailed);
 }
 
+/// Ollama's `gpu-discover` loads the backend and then asks the driver itself, beside the runtime that has refused.
+#[test]
+fn a_probe_that_gets_further_than_the_runtime_does_not_hide_a_driver_that_is_too_old() {
+    let old =
+        |pid| discovery(pid).opens(DRIVER).runtime(CUDART_12).gets_with("cuDriverGetVersion", 0, (11_080, 0));
+    let probe = old(8).unanswered("cuLibraryLoadData", 500).called_by(Caller::Ollama);
+    let probe = probe.enters("cuInit").gets("cuInit", 0).gets_with("cuDeviceGetCount", 0, (1, 0));
+    let verdict = verdict(vec![old(7), probe]);
+    assert_is(&verdict, Cause::DriverTooOld, Stage::DriverVersion, Confidence::Certain);
+}
+
 #[test]
 fn between_version_and_init_nothing_is_concluded() {
     let trace = discovery(7).opens(DRIVER).gets_with("cuDriverGetVersion", 0, (11_080, 0));
