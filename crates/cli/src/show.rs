@@ -38,6 +38,8 @@ pub(crate) enum Extent {
 
 /// Steps in the tail of a timeline.
 const TAIL: usize = 20;
+/// Names that the driver did not know, before the others are only counted.
+const NAMES: usize = 6;
 
 /// Whether a process did more than to start: shells and helpers do not.
 fn is_telling(process: &ProcessReport) -> bool {
@@ -68,9 +70,21 @@ pub(crate) fn processes(processes: &[ProcessReport], extent: Extent) -> String {
     if left_out > 0 {
         let _ = writeln!(text, "and {left_out} that called no driver");
     }
+    // Processes of one container mostly load the same backend and ask the same questions.
+    let mut asked: Vec<(&[String], Vec<String>)> = Vec::new();
     for process in shown.iter().filter(|process| !process.unanswered.is_empty()) {
-        let names = process.unanswered.join(", ");
-        let sentence = format!("process {}: the driver did not know {names}", process.pid);
+        match asked.iter_mut().find(|(names, _)| *names == process.unanswered.as_slice()) {
+            Some((_, pids)) => pids.push(process.pid.to_string()),
+            None => asked.push((&process.unanswered, vec![process.pid.to_string()])),
+        }
+    }
+    for (names, pids) in asked {
+        let (who, pids) = (if pids.len() == 1 { "process" } else { "processes" }, pids.join(", "));
+        let most = if extent == Extent::Whole { names.len() } else { NAMES.min(names.len()) };
+        let (first, rest) = names.split_at(most);
+        let more =
+            if rest.is_empty() { String::new() } else { format!(" and {} more (-o wide)", rest.len()) };
+        let sentence = format!("{who} {pids}: the driver did not know {}{more}", first.join(", "));
         let _ = writeln!(text, "{}", wrap(&sentence, WIDTH, 2));
     }
     text
