@@ -263,8 +263,10 @@ fn reply(uid: &str, answer: Answer, outcome: Option<Outcome>) -> Reply {
             patch: changed.then(|| STANDARD.encode(answer.patch.into_json())),
         },
     };
-    match serde_json::to_vec(&wire) {
-        Ok(body) => Reply { body, status: 200, outcome },
+    let patch = wire.response.patch.as_ref().map_or(0, String::len);
+    let mut body = Vec::with_capacity(patch + 512);
+    match serde_json::to_writer(&mut body, &wire) {
+        Ok(()) => Reply { body, status: 200, outcome },
         // Strings and booleans always serialise; this is for the compiler.
         Err(error) => Reply { body: error.to_string().into_bytes(), status: 500, outcome: Outcome::Error },
     }
