@@ -297,7 +297,10 @@ fn grant(place: &Path, driver: &Path) -> Result<PathBuf, Failure> {
     let (driver, records) = (driver.display(), records.display());
     std::fs::write(
         &path,
-        format!("firstlight-grant=1\nid=0\npool=bench\nkind=custom\ndriver={driver}\nrecords={records}\n"),
+        format!(
+            "firstlight-grant=1\nid={:032}\npool=bench\nkind=custom\ndriver={driver}\nnvml=auto\nrecords={records}\n",
+            0
+        ),
     )?;
     Ok(path)
 }

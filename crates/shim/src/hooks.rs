@@ -50,7 +50,10 @@ pub extern "C" fn no_entry(_: u16) -> usize {
     0
 }
 
-/// A launch entry that counts: finds the thread's counters, increments one and jumps to the driver.
+/// A launch entry that counts: finds the thread's counters, increments one and calls the driver; a code other than 0
+/// goes to [`thread::failed`]. A call, not a jump, since a launch that fails is the last thing that many programs do:
+/// what an earlier kernel did wrong comes out there. No launch function has more than five arguments on the stack;
+/// for those that have fewer, words of the client's frame are copied along and not looked at.
 macro_rules! counting {
     ($id:literal, $offset:literal, $($find:literal),+) => {{
         #[unsafe(naked)]
@@ -61,15 +64,29 @@ macro_rules! counting {
                 "test rax, rax",
                 "jz 2f",
                 concat!("inc qword ptr [rax + ", $offset, "]"),
-                "jmp qword ptr [rip + {real} + {slot}]",
+                "push qword ptr [rsp + 40]",
+                "push qword ptr [rsp + 40]",
+                "push qword ptr [rsp + 40]",
+                "push qword ptr [rsp + 40]",
+                "push qword ptr [rsp + 40]",
+                "call qword ptr [rip + {real} + {slot}]",
+                "add rsp, 40",
+                "test eax, eax",
+                "jnz 3f",
+                "ret",
                 "2:",
                 "mov r11d, {id}",
                 "jmp {attach}",
+                "3:",
+                "mov edi, {id}",
+                "mov esi, eax",
+                "jmp {failed}",
                 "/* {word} */",
                 real = sym front::REAL,
                 slot = const 8 * $id,
                 id = const $id,
                 attach = sym attach,
+                failed = sym thread::failed,
                 word = sym thread::OFFSET,
             )
         }

@@ -2,9 +2,12 @@
 //! and where the static TLS block is full; initial-exec does not.
 #![expect(unsafe_code, reason = "thread-local storage without std")]
 
-use crate::launches::{Node, new_node};
+use crate::launches::{self, Node, new_node};
+use crate::outcome::{self, When};
+use crate::rows;
 use core::arch::{global_asm, naked_asm};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use firstlight_driver_api::Action;
 
 global_asm!(
     ".section .tbss,\"awT\",@nobits",
@@ -86,8 +89,21 @@ pub extern "C" fn attach(id: u32) -> usize {
 
 /// Counts one launch of the calling thread.
 pub fn count(is_graph: bool) {
+    add(is_graph, 1);
+}
+
+/// What a counting entry does with a launch that failed: takes it out of the count and records the code.
+pub extern "C" fn failed(id: u32, result: i32) -> i32 {
+    let id = u16::try_from(id).unwrap_or(u16::MAX);
+    add(rows::action(id) == Action::GraphLaunch, u64::MAX);
+    launches::flush();
+    outcome::record(id, result, 0, 0, When::Now);
+    result
+}
+
+fn add(is_graph: bool, launches: u64) {
     // SAFETY: nodes are never freed.
     let node = unsafe { &*own() };
     let counter = if is_graph { &node.graphs } else { &node.kernels };
-    counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
+    counter.store(counter.load(Relaxed).wrapping_add(launches), Relaxed);
 }

@@ -37,6 +37,13 @@ static int launch(int graph) {
     return ((kernel)find("cuLaunchKernel"))(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11);
 }
 
+// The driver answers with the function's address where it is no argument of launch().
+static int launch_that_fails(int code) {
+    typedef int (*kernel)(uintptr_t, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, uintptr_t,
+                          uintptr_t, uintptr_t);
+    return ((kernel)find("cuLaunchKernel"))(code, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11);
+}
+
 static int wide(void) {
     typedef int (*function)(long, long, long, long, long, long, double, double, double, double, double, double, long,
                             long, double);
@@ -91,6 +98,7 @@ static int step(const char *word) {
     }
     if (!strncmp(word, "allocate:", 9)) return call(find("cuMemAlloc_v2"), (uintptr_t)&pointer, atoi(name + 1), 0, 0, 0);
     if (!strcmp(word, "launch")) return launch(0);
+    if (!strncmp(word, "launch-fails:", 13)) return launch_that_fails(atoi(word + 13));
     if (!strcmp(word, "launch1000")) {
         for (int i = 0; i < 1000; i++)
             if (launch(0)) return 1;

@@ -60,9 +60,10 @@ API int cuCtxSynchronize(void) { return 0; }
 
 API int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                        unsigned shared, void *stream, void **params, void **extra) {
-    uintptr_t all = (uintptr_t)function + gx + gy + gz + bx + by + bz + shared + (uintptr_t)stream +
-                    (uintptr_t)params + (uintptr_t)extra;
-    return all == 66 ? 0 : 1;
+    if ((uintptr_t)function > 11) return (int)(uintptr_t)function;
+    uintptr_t all = (uintptr_t)function + 2 * gx + 3 * gy + 4 * gz + 5 * bx + 6 * by + 7 * bz + 8 * shared +
+                    9 * (uintptr_t)stream + 10 * (uintptr_t)params + 11 * (uintptr_t)extra;
+    return all == 506 ? 0 : 1;
 }
 
 API int cuGraphLaunch(void *graph, void *stream) { return graph == stream; }

@@ -110,6 +110,21 @@ fn launches_are_counted_and_the_count_is_written_by_a_later_wait() {
 }
 
 #[test]
+fn a_launch_that_fails_after_many_good_ones_is_recorded_and_not_counted() {
+    let place = Place::with_driver(&driver());
+    let steps =
+        ["launch1000", "launch-fails:719", "launch-fails:719", "launch", "sleep", "sleep", "synchronise"];
+    let said = place.run(&steps);
+    assert_eq!(said[1..4], ["launch-fails:719=719", "launch-fails:719=719", "launch=0"]);
+    let chain = place.chain();
+    let outcomes: Vec<_> = chain.iter().map(told).filter(|told| told.1 == "cuLaunchKernel").collect();
+    let kinds: Vec<_> = outcomes.iter().map(|(kind, _, result, ..)| (*kind, *result)).collect();
+    assert_eq!(kinds, [(Kind::CallReturned, 0), (Kind::CallReturned, 719), (Kind::Repeated, 719)]);
+    let last = chain.iter().rfind(|entry| entry.record.kind == Kind::Launches).unwrap();
+    assert_eq!(last.record.arg0, 1001);
+}
+
+#[test]
 fn what_still_waits_is_written_at_the_end_of_the_process() {
     let place = Place::with_driver(&driver());
     let unknown: Vec<_> = (0..20).map(|number| format!("own:cuCoffee{number}")).collect();

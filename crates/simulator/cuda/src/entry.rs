@@ -37,8 +37,16 @@ pub(crate) fn lost() -> bool {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Functions that need no device: they answer even when it is gone.
-const WITHOUT_DEVICE: [&str; 7] = [
+/// Functions that need no device: they answer even when it is gone. Which context is current is the thread's business.
+const WITHOUT_DEVICE: [&str; 15] = [
+    "cuCtxGetCurrent",
+    "cuCtxGetDevice",
+    "cuCtxGetDevice_v2",
+    "cuCtxPopCurrent",
+    "cuCtxPopCurrent_v2",
+    "cuCtxPushCurrent",
+    "cuCtxPushCurrent_v2",
+    "cuCtxSetCurrent",
     "cuGetErrorString",
     "cuGetErrorName",
     "cuDriverGetVersion",
