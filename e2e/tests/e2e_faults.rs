@@ -125,6 +125,6 @@ fn a_launch_that_faults_is_device_error_sticky() -> Result<()> {
 
 #[test]
 #[ignore = "needs the local cluster"]
-fn a_device_that_falls_off_the_bus_is_device_error_sticky() -> Result<()> {
-    a_model_fails("lost-after-launches=5", "device-error-sticky", "DeviceErrorSticky")
+fn a_device_that_falls_off_the_bus_is_gpu_lost_after_start() -> Result<()> {
+    a_model_fails("lost-after-launches=5", "gpu-lost-after-start", "GpuLostAfterStart")
 }

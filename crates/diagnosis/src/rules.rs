@@ -106,6 +106,11 @@ pub(crate) fn who(process: &Process) -> String {
     }
 }
 
+/// `1 launch`, `7 launches`.
+fn say_launches(count: u64) -> String {
+    format!("{count} launch{}", if count == 1 { "" } else { "es" })
+}
+
 impl Case<'_> {
     fn judge(&self) -> Verdict {
         let findings: Vec<Option<Finding>> =
@@ -290,8 +295,10 @@ impl Case<'_> {
         let confirmed = learnt.confirmed_ns.is_some() && self.is_worker(process);
         finding = match (launches, confirmed) {
             (0, _) => finding.and("no kernel has been launched yet: that is confirmed by the first request."),
-            (count, true) => finding.and(format!("{count} launches so far, waited for without an error.")),
-            (count, false) => finding.and(format!("{count} launches so far.")),
+            (count, true) => {
+                finding.and(format!("{} so far, waited for without an error.", say_launches(count)))
+            }
+            (count, false) => finding.and(format!("{} so far.", say_launches(count))),
         };
         finding.evidence.extend(provenance(process));
         if let Some(failure) = &learnt.work_failure {

@@ -2,7 +2,7 @@
 
 use super::examine::stage_of;
 use super::init::{code, said};
-use super::{Case, Finding, who};
+use super::{Case, Finding, say_launches, who};
 use crate::catalogue::Cause;
 use crate::driver::{self, Duty, NEEDED_TO_RUN};
 use crate::process::{Failure, Process};
@@ -83,8 +83,10 @@ pub(super) fn work_failed(process: &Process) -> Option<Finding> {
             .and("after this code the driver answers every call of the process with an error."),
         _ if lost && failure.launches_before > 0 => {
             let confidence = if process.learnt.nvml_lost { Certain } else { Likely };
-            finding(Cause::GpuLostAfterStart, confidence)
-                .and(format!("{} launches of this process had gone well before.", failure.launches_before))
+            finding(Cause::GpuLostAfterStart, confidence).and(format!(
+                "{} of this process had gone well before.",
+                say_launches(failure.launches_before)
+            ))
         }
         _ => finding(Cause::ComputeFailed, Likely),
     };
