@@ -12,6 +12,8 @@ MUSL := x86_64-unknown-linux-musl
 export CC_x86_64_unknown_linux_musl := musl-gcc
 TOOLS := $(FIRSTLIGHT_CACHE)/tools
 CARGO_DENY := $(TOOLS)/cargo-deny-0.20.2/bin/cargo-deny
+CARGO_FUZZ := $(TOOLS)/cargo-fuzz-0.13.1/bin/cargo-fuzz
+FUZZ_SECONDS ?= 60
 HELM := $(FIRSTLIGHT_CACHE)/current/helm/bin/helm
 
 .PHONY: help
@@ -59,6 +61,18 @@ test: deps build ## All levels: unit, libraries, chart, cluster. Ends with "N pa
 test-quick: ## Unit and property tests only: no products, no cluster
 	cargo test --quiet --workspace --exclude firstlight-e2e --lib --bins
 
+.PHONY: fuzz
+fuzz: $(CARGO_FUZZ) ## Fuzz every parser of foreign bytes, FUZZ_SECONDS (60) each
+	@for target in records grant fault pools; do \
+	    mkdir -p "$(CARGO_TARGET_DIR)/fuzz-corpus/$$target"; \
+	    RUSTC_BOOTSTRAP=1 PATH="$(dir $(CARGO_FUZZ)):$$PATH" cargo fuzz run --fuzz-dir crates/contract/fuzz "$$target" \
+	        "$(CARGO_TARGET_DIR)/fuzz-corpus/$$target" "crates/contract/fuzz/seeds/$$target" -- \
+	        -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0; done
+
+$(CARGO_FUZZ):
+	@echo "building cargo-fuzz (once)"
+	cargo install --quiet --locked --root "$(TOOLS)/cargo-fuzz-0.13.1" --target-dir "$(TOOLS)/build" cargo-fuzz@0.13.1
+
 .PHONY: lint
 lint: $(CARGO_DENY) $(HELM) ## Formatting, clippy, licences, generated files
 	cargo fmt --all --check
@@ -68,7 +82,7 @@ lint: $(CARGO_DENY) $(HELM) ## Formatting, clippy, licences, generated files
 
 $(CARGO_DENY):
 	@echo "building cargo-deny (once)"
-	cargo install --quiet --locked --root "$(TOOLS)/cargo-deny-0.20.2" --target-dir "$(FIRSTLIGHT_CACHE)/tools/build" cargo-deny@0.20.2
+	cargo install --quiet --locked --root "$(TOOLS)/cargo-deny-0.20.2" --target-dir "$(TOOLS)/build" cargo-deny@0.20.2
 
 # --- run -------------------------------------------------------------------------------------------------------
 

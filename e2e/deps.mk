@@ -29,6 +29,6 @@ cluster-down: ## End the local cluster and remove every trace of it
 cluster-status: ## Say what of the local cluster runs
 	@$(E2E) cluster status
 
-# A person who runs helm or kubeconform by a file target gets the product.
+# Whoever needs helm by a file target gets the product.
 $(FIRSTLIGHT_CACHE)/current/%: | setup
 	@$(E2E) deps $(firstword $(subst /, ,$*))
