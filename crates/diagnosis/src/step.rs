@@ -160,7 +160,19 @@ impl Step {
             Kind::Repeated => What::Repeated { symbol: symbol(), code: record.result, times: record.arg0 },
             Kind::Module => What::Module { path: text() },
         };
-        Some(Self { at_ns: record.time_ns, sequence: record.sequence, caller: record.caller, what })
+        // Of its own doings the shim records no caller.
+        let own = matches!(
+            what,
+            What::Started
+                | What::Forked { .. }
+                | What::DriverSearched { .. }
+                | What::DriverOpened { .. }
+                | What::DriverMissing { .. }
+                | What::SelfPointer { .. }
+                | What::Launched { .. }
+        );
+        let caller = if own && record.caller == Caller::Unknown { Caller::Shim } else { record.caller };
+        Some(Self { at_ns: record.time_ns, sequence: record.sequence, caller, what })
     }
 
     /// The line for a reader, without time and process.

@@ -62,12 +62,14 @@ pub fn total() -> (u64, u64) {
     sum
 }
 
-/// Records the count if it grew and the last record is a second old.
+/// Records the count if it grew and the last record is a second old, or if it has doubled since: a process that works
+/// for less than a second and then waits shall not leave a count that is wrong by orders of magnitude.
 pub fn flush() {
     let at = WRITTEN_AT.load(Relaxed);
     let now = sys::now(Clock::MonotonicCoarse);
-    if (now.wrapping_sub(at) >= INTERVAL_NS || at == 0)
-        && let Some(grown) = grown()
+    let due = now.wrapping_sub(at) >= INTERVAL_NS || at == 0;
+    if let Some(grown) = grown()
+        && (due || grown.has_doubled())
         && WRITTEN_AT.compare_exchange(at, now, SeqCst, SeqCst).is_ok()
     {
         grown.write();
@@ -100,8 +102,16 @@ fn grown() -> Option<Grown> {
 }
 
 impl Grown {
+    fn sum(&self) -> u64 {
+        self.kernels.wrapping_add(self.graphs)
+    }
+
+    fn has_doubled(&self) -> bool {
+        self.sum() / 2 >= self.written.load(Relaxed)
+    }
+
     fn write(&self) {
-        self.written.store(self.kernels.wrapping_add(self.graphs), Relaxed);
+        self.written.store(self.sum(), Relaxed);
         RECORDER.write(&Note { arg0: self.kernels, arg1: self.graphs, ..Note::new(Kind::Launches, b"") });
     }
 }
