@@ -94,7 +94,7 @@ demo: ## The whole path on this machine: cluster, chart, Ollama, verdict
 demo-down: cluster-down ## Stop the demo; leaves nothing behind
 
 .PHONY: bench
-bench: artefacts ## Benchmarks: ratios measured side by side
+bench: binaries ## Benchmarks: ratios measured side by side
 	@./e2e/bench.sh
 
 .PHONY: clean

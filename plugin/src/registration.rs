@@ -65,12 +65,16 @@ impl Registration {
         self.kubelet.remove_stale(&self.prefix);
         let process: String = ids::random()?.chars().take(8).collect();
         let pool = self.state.pool.name.clone();
-        let mut backoff = FIRST_BACKOFF;
+        let (mut backoff, mut known) = (FIRST_BACKOFF, None);
         loop {
             let kubelet = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 kubelet = self.kubelet_there() => kubelet,
             };
+            // What an earlier kubelet did is no reason to wait for this one, which may not listen yet.
+            if known.replace(kubelet) != Some(kubelet) {
+                backoff = FIRST_BACKOFF;
+            }
             self.counter += 1;
             let socket = self.kubelet.join(&format!("{}{process}-{}.sock", self.prefix, self.counter));
             let begun = Instant::now();
