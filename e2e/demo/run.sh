@@ -106,7 +106,7 @@ answer, loaded = (json.loads(text) for text in sys.argv[1:])
 model = loaded["models"][0]
 print(f'  generated {answer["eval_count"]} tokens; /api/ps: size {model["size"]} bytes, size_vram {model["size_vram"]} bytes')
 PY
-k logs "$good" -c ollama | grep -o 'inference compute.*' | tail -n 1 | sed 's/^/  /' || true
+k logs "$good" -c ollama | grep -o 'library=CUDA.*' | tail -n 1 | sed 's/^/  inference compute: /' || true
 title "kubectl describe pod"
 for each in "$good" "$bad"; do
     k get events --field-selector "involvedObject.name=$each" -o jsonpath='{range .items[*]}{.type}  {.reason}  {.message}{"\n"}{end}' |
