@@ -5,6 +5,7 @@ use firstlight_contract::metrics;
 use firstlight_contract::names::{annotation, event};
 use firstlight_e2e::harness::scenario::{Scenario, scenario};
 use firstlight_e2e::harness::workload::{OLLAMA, annotated, ollama};
+use serde_json::Value;
 
 /// An Ollama on a simulated GPU with this fault: the pod's name.
 fn broken_ollama(s: &Scenario, fault: &str) -> Result<String> {
@@ -101,8 +102,15 @@ fn a_context_that_is_not_supported_is_vgpu_profile_unsupported() -> Result<()> {
 
 #[test]
 #[ignore = "needs the local cluster"]
-fn a_hanging_init_is_discovery_timeout() -> Result<()> {
-    discovery_fails("hang=cuInit:60", "discovery-timeout", "DiscoveryTimeout")
+fn a_hanging_init_is_discovery_timeout_while_ollama_still_waits() -> Result<()> {
+    scenario(|s| {
+        let asks = [(annotation::GPU, "simulated"), (annotation::SIMULATE, "hang=cuInit:60")];
+        s.create(&annotated(ollama("ollama", OLLAMA), &asks))?;
+        // Ollama answers nobody before each of its probes has had its 30 s.
+        let running = |pod: &Value| pod.pointer("/status/phase").is_some_and(|phase| phase == "Running");
+        let pod = s.pod_where("ollama", "running", running)?;
+        everybody_says(s, &pod, event::CUDA_INIT_FAILED, "discovery-timeout", "DiscoveryTimeout")
+    })
 }
 
 #[test]
