@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "exported symbols have C names")]
 
 use crate::abi::{Code, Done, Handle, Raw, driver, offer, put};
-use crate::state::{Context, Kind, Locked, State, current, device, pop, push, set_current, state};
-use crate::{memory, ranges};
+use crate::state::{Context, Kind, Locked, State, Stream, current, device, pop, push, set_current, state};
+use crate::{capture, memory, ranges};
 use std::collections::BTreeMap;
 
 fn create(out: *mut Handle, flags: u32, ordinal: i32) -> Done {
@@ -36,8 +36,19 @@ fn retain(state: &mut State, ordinal: i32) -> Result<Handle, Code> {
 /// Frees what a context holds, then calls the destructors of its local storage, without the lock.
 fn clear(mut state: Locked, context: Handle) {
     let freed = ranges::of_context(&state, context);
-    for base in freed {
-        let _ = memory::release(&mut state, base);
+    for base in &freed {
+        let _ = memory::release(&mut state, *base);
+    }
+    // A variable is made anew where it is asked for again: its old address may be somebody else's by then.
+    for image in state.images.values_mut() {
+        image.globals.retain(|_, address| !freed.contains(address));
+    }
+    let captured = |(handle, stream): (&Handle, &Stream)| {
+        (stream.context == context && stream.capture.is_some()).then_some(*handle)
+    };
+    let captured: Vec<Handle> = state.streams.iter().filter_map(captured).collect();
+    for origin in captured {
+        capture::ended(&mut state, origin);
     }
     state.streams.retain(|_, stream| stream.context != context);
     state.events.retain(|_, event| event.context != context);

@@ -148,5 +148,12 @@ int main(int count, char **words) {
     MUST(cuDevicePrimaryCtxRetain(&context, 0));
     MUST(cuMemGetInfo_v2(&free_now, &total));
     printf("after release %zu\n", free_before - free_now);
+    MUST(cuModuleLoadData(&module, ".version 8.0"));
+    MUST(cuModuleGetGlobal_v2(&again, &size, module, "table"));
+    MUST(cuDevicePrimaryCtxRelease_v2(0));
+    MUST(cuDevicePrimaryCtxRetain(&context, 0));
+    MUST(cuMemAlloc_v2(&memory, size));
+    MUST(cuModuleGetGlobal_v2(&again, &size, module, "table"));
+    printf("a variable after a release is nobody else's %d\n", again != memory);
     return 0;
 }
