@@ -169,5 +169,6 @@ fn look(path: &[u8], search: &mut Search) -> Result<*mut c_void, i32> {
 /// Whether the file is a copy of the shim: two that stood behind one another would call each other for ever.
 fn is_shim(path: &[u8]) -> bool {
     let mut head = [0; 1024];
-    start::read_file(path, &mut head).windows(MARK.len()).any(|window| window == MARK)
+    let begins = |window: &[u8]| window.first() == MARK.first();
+    start::read_file(path, &mut head).windows(MARK.len()).any(|window| begins(window) && window == MARK)
 }

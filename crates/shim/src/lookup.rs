@@ -86,19 +86,15 @@ impl Asked<'_> {
             }
         }
         let Some(hooked) = rows::hooked(self.text, self.version, self.per_thread) else { return found };
-        match real(hooked) {
-            // A version that the list does not know may mean another ABI than the newest one it knows.
-            Some(known) if known != found && self.version > rows::NEWEST => found,
-            Some(_) => entry(hooked).unwrap_or(found),
-            None if self.version > rows::NEWEST => found,
-            None => {
-                // Handed out by lookup only, not exported.
-                if let Some(kept) = slot(&REAL, hooked) {
-                    kept.store(found, SeqCst);
-                }
-                entry(hooked).unwrap_or(found)
-            }
+        if self.version > rows::NEWEST {
+            // It may mean another ABI than the newest one that the list knows.
+            return if real(hooked) == Some(found) { entry(hooked).unwrap_or(found) } else { found };
         }
+        // What the driver just answered is the function itself: a look at its exports would cost a search for each.
+        if let Some(kept) = slot(&REAL, hooked) {
+            let _ = kept.compare_exchange(0, found, SeqCst, SeqCst);
+        }
+        entry(hooked).unwrap_or(found)
     }
 
     /// Answers where the driver has no `cuGetProcAddress`, or where there is no driver: by the exports.

@@ -201,19 +201,26 @@ struct Key {
     per_thread: bool,
 }
 
+/// Sorted by hash: a runtime looks some 440 names up when it starts.
 static KEYS: Table<[Key; DRIVER_IDS.len()]> = Table(UnsafeCell::new({
     let mut keys = [Key { id: 0, base: 0, length: 0, version: 0, per_thread: false }; DRIVER_IDS.len()];
     let (mut row, mut begin, mut at) = (0, 0, 0);
     while at < DRIVER_NAMES.len() {
         if DRIVER_NAMES.as_bytes()[at] == 0 {
             let length = DRIVER_BASES[row];
-            keys[row] = Key {
+            let key = Key {
                 id: DRIVER_IDS[row],
                 base: hash_of(DRIVER_NAMES.as_bytes(), begin, length as usize),
                 length,
                 version: DRIVER_VERSIONS[row],
                 per_thread: DRIVER_THREADS[row],
             };
+            let mut place = row;
+            while place > 0 && keys[place - 1].base > key.base {
+                keys[place] = keys[place - 1];
+                place -= 1;
+            }
+            keys[place] = key;
             begin = at + 1;
             row += 1;
         }
@@ -234,30 +241,6 @@ pub const NEWEST: u32 = {
     newest
 };
 
-/// How many rows have an action other than forwarding.
-const HOOKED: usize = {
-    let (mut row, mut count) = (0, 0);
-    while row < DRIVER_IDS.len() {
-        count += !matches!(DRIVER_ACTIONS[row], Action::Forward) as usize;
-        row += 1;
-    }
-    count
-};
-
-/// Positions in [`KEYS`] of the rows with an action: few enough to be searched at each of 400 lookups.
-static HOOKED_ROWS: Table<[u16; HOOKED]> = Table(UnsafeCell::new({
-    let mut rows = [0; HOOKED];
-    let (mut row, mut count) = (0, 0);
-    while row < DRIVER_IDS.len() {
-        if !matches!(DRIVER_ACTIONS[row], Action::Forward) {
-            rows[count] = row as u16;
-            count += 1;
-        }
-        row += 1;
-    }
-    rows
-}));
-
 /// FNV-1a over part of a text.
 const fn hash_of(text: &[u8], begin: usize, length: usize) -> u32 {
     let mut hash = 0x811C_9DC5_u32;
@@ -273,44 +256,63 @@ fn hash(name: &[u8]) -> u32 {
     name.iter().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Whether any function of this base name has an action: one comparison for each such function.
-fn is_hooked(hash: u32, name: &[u8]) -> bool {
-    HOOKED_ROWS
-        .get()
-        .iter()
-        .filter_map(|row| KEYS.get().get(usize::from(*row)))
-        .any(|key| key.matches(hash, name))
+/// Bits for the hashes of names: so many that few other names share one.
+const BITS: u32 = 4096;
+
+/// A bit for the hash of each name with an action: it tells almost every other name from these at once.
+static HOOKED: Table<[u64; BITS as usize / 64]> = Table(UnsafeCell::new({
+    let mut bits = [0; BITS as usize / 64];
+    let (mut row, mut begin, mut at) = (0, 0, 0);
+    while at < DRIVER_NAMES.len() {
+        if DRIVER_NAMES.as_bytes()[at] == 0 {
+            if !matches!(DRIVER_ACTIONS[row], Action::Forward) {
+                let bit = hash_of(DRIVER_NAMES.as_bytes(), begin, DRIVER_BASES[row] as usize) % BITS;
+                bits[bit as usize / 64] |= 1 << (bit % 64);
+            }
+            begin = at + 1;
+            row += 1;
+        }
+        at += 1;
+    }
+    bits
+}));
+
+fn may_be_hooked(hash: u32) -> bool {
+    let bit = hash % BITS;
+    HOOKED.get().get(bit as usize / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
 }
 
-impl Key {
-    fn matches(&self, hash: u32, name: &[u8]) -> bool {
-        self.base == hash && usize::from(self.length) == name.len() && symbol(self.id).starts_with(name)
-    }
+/// The rows of a base name: its functions, one for each version and kind of stream.
+fn rows_of(hash: u32, name: &[u8]) -> impl Iterator<Item = &'static Key> {
+    let keys = KEYS.get();
+    let first = keys.partition_point(|key| key.base < hash);
+    let same = keys.iter().skip(first).take_while(move |key| key.base == hash);
+    same.filter(move |key| usize::from(key.length) == name.len() && symbol(key.id).starts_with(name))
 }
 
 /// The function with an action that a lookup of this name at this version means, if there is one.
 pub fn hooked(name: &[u8], version: u32, per_thread: bool) -> Option<u16> {
+    let name = asked_for(name, version);
     let hash = hash(name);
-    if !is_hooked(hash, name) {
-        return None;
-    }
-    resolve_hashed(hash, name, version, per_thread).filter(|id| action(*id) != Action::Forward)
+    let found = if may_be_hooked(hash) { newest(hash, name, version, per_thread) } else { None };
+    found.filter(|id| action(*id) != Action::Forward)
 }
 
 /// The function that a lookup of this name at this version means (`firstlight_driver_api::resolve`, without pointers).
 pub fn resolve(name: &[u8], version: u32, per_thread: bool) -> Option<u16> {
-    if name == b"cuGraphInstantiate" && version >= 12000 {
-        return resolve(b"cuGraphInstantiateWithFlags", version, per_thread);
-    }
-    resolve_hashed(hash(name), name, version, per_thread)
+    let name = asked_for(name, version);
+    newest(hash(name), name, version, per_thread)
 }
 
-fn resolve_hashed(hash: u32, name: &[u8], version: u32, per_thread: bool) -> Option<u16> {
+/// The name in the list for the one that was asked for: one function was renamed.
+fn asked_for(name: &[u8], version: u32) -> &[u8] {
+    if version >= 12000 && name == b"cuGraphInstantiate" { b"cuGraphInstantiateWithFlags" } else { name }
+}
+
+fn newest(hash: u32, name: &[u8], version: u32, per_thread: bool) -> Option<u16> {
     let newest = |thread: bool| {
-        let known = KEYS.get().iter().filter(|key| {
-            key.version != 0 && key.version <= version && key.per_thread == thread && key.matches(hash, name)
-        });
-        known.max_by_key(|key| key.version).map(|key| key.id)
+        let fits = |key: &&Key| key.version != 0 && key.version <= version && key.per_thread == thread;
+        rows_of(hash, name).filter(fits).max_by_key(|key| key.version).map(|key| key.id)
     };
     if per_thread { newest(true).or_else(|| newest(false)) } else { newest(false) }
 }
