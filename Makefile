@@ -97,6 +97,10 @@ demo-down: cluster-down ## Stop the demo; leaves nothing behind
 bench: binaries ## Benchmarks: ratios measured side by side
 	@./e2e/bench.sh
 
+.PHONY: hardware-bundle
+hardware-bundle: deps binaries ## Collect what e2e/hardware.sh needs on a machine with a GPU into build/hardware
+	@./e2e/bundle.sh build/hardware
+
 .PHONY: clean
 clean: ## Remove build results (not the cache)
 	rm -rf build target

@@ -8,9 +8,9 @@
 #![expect(unsafe_code, reason = "dlopen, and calls through what it finds")]
 #![expect(clippy::print_stdout, reason = "a report")]
 
-use std::ffi::{CString, OsStr, c_void};
+use std::ffi::{CStr, CString, OsStr, c_void};
 use std::hint::black_box;
-use std::io::Error;
+use std::io::{Error, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -21,8 +21,13 @@ type Failure = Box<dyn std::error::Error>;
 type Launch = unsafe extern "C" fn(usize, u32, u32, u32, u32, u32, u32, u32, usize, usize, usize) -> i32;
 type Two = unsafe extern "C" fn(*mut usize, *mut usize) -> i32;
 
-/// Calls in one measurement, and measurements of each side.
+/// A kernel that does nothing, for every driver (PTX ISA 6.0).
+const KERNEL: &CStr =
+    c".version 6.0\n.target sm_50\n.address_size 64\n.visible .entry kernel()\n{\nret;\n}\n";
+/// Calls in one measurement, in batches, fewer where they take longer than this; measurements of each side.
 const CALLS: u32 = 200_000;
+const BATCH: u32 = 5_000;
+const LONG: Duration = Duration::from_millis(40);
 const ROUNDS: usize = 41;
 /// Processes started for each side.
 const STARTS: usize = 1500;
@@ -72,8 +77,13 @@ fn report() -> Result<bool, Failure> {
     let place = folder.path();
     let artefacts = artefacts(place)?;
     let shim = artefacts.join("libcuda.so.1");
-    let driver = compile("driver.c", &place.join("driver.so"), &["-shared", "-fPIC", "-Wl,-Bsymbolic"])?;
-    let empty = compile("empty.c", &place.join("empty.so"), &["-shared", "-nostdlib"])?;
+    let driver = compile(
+        include_str!("../bench/driver.c"),
+        &place.join("driver.so"),
+        &["-shared", "-fPIC", "-Wl,-Bsymbolic"],
+    )?;
+    let empty =
+        compile(include_str!("../bench/empty.c"), &place.join("empty.so"), &["-shared", "-nostdlib"])?;
     // Copied the same way, because the layout in the page cache alone makes a difference of microseconds.
     let (shim, empty) = (copy(&shim, &place.join("shim.so.1"))?, copy(&empty, &place.join("empty.so.1"))?);
     let called = |driver: &Path, barred: &[&str]| -> Result<bool, Failure> {
@@ -264,7 +274,7 @@ impl Work {
         done("cuCtxSetCurrent", unsafe { enter(context) })?;
         let load = function!("cuModuleLoadData", unsafe extern "C" fn(*mut usize, *const u8) -> i32);
         // SAFETY: the out-pointer is valid, the image ends with a NUL.
-        done("cuModuleLoadData", unsafe { load(&raw mut module, c".version 8.0".as_ptr().cast()) })?;
+        done("cuModuleLoadData", unsafe { load(&raw mut module, KERNEL.as_ptr().cast()) })?;
         let find =
             function!("cuModuleGetFunction", unsafe extern "C" fn(*mut usize, usize, *const u8) -> i32);
         // SAFETY: the out-pointer is valid, the name ends with a NUL.
@@ -300,17 +310,21 @@ impl Work {
             call();
             together.wait();
             let begin = Instant::now();
-            for _ in 0..CALLS {
-                call();
+            let mut calls = 0;
+            while calls < CALLS && begin.elapsed() < LONG {
+                for _ in 0..BATCH {
+                    call();
+                }
+                calls += BATCH;
             }
-            begin.elapsed().as_secs_f64()
+            begin.elapsed().as_secs_f64() / f64::from(calls)
         };
         let sum: f64 = std::thread::scope(|scope| {
             let running: Vec<_> = (1..threads).map(|_| scope.spawn(one)).collect();
             let own = one();
             own + running.into_iter().filter_map(|thread| thread.join().ok()).sum::<f64>()
         });
-        sum * 1e9 / f64::from(CALLS) / f64::from(u32::try_from(threads).unwrap_or(1))
+        sum * 1e9 / f64::from(u32::try_from(threads).unwrap_or(1))
     }
 }
 
@@ -336,10 +350,12 @@ fn artefacts(place: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn compile(source: &str, output: &Path, flags: &[&str]) -> Result<PathBuf, Failure> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench").join(source);
-    let status = Command::new("gcc").args(["-O2", "-o"]).arg(output).arg(&source).args(flags).status()?;
-    if !status.success() {
-        return Err(format!("gcc could not compile {}", source.display()).into());
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-O2", "-x", "c", "-o"]).arg(output).arg("-").args(flags).stdin(Stdio::piped());
+    let mut running = gcc.spawn()?;
+    running.stdin.take().ok_or("gcc has no standard input")?.write_all(source.as_bytes())?;
+    if !running.wait()?.success() {
+        return Err(format!("gcc could not compile {}", output.display()).into());
     }
     Ok(output.into())
 }
