@@ -52,6 +52,12 @@ for version in 12.8 12.9 13.0 13.5; do
     python3 "$here/compare.py" "$reports/runtime-$version-real.json" "$reports/runtime-$version-simulated.json"
 done
 
+say "the driver's manners (real <, simulated >)"
+python3 "$here/questions.py" "$driver" >"$reports/questions-real.txt" 2>&1 || echo "the real driver ended the questions: $?"
+python3 "$here/questions.py" "$bundle/simulator/libcuda.so.1" >"$reports/questions-simulated.txt" 2>&1
+diff "$reports/questions-real.txt" "$reports/questions-simulated.txt" | grep '^[<>]'
+echo "equal: $(comm -12 <(sort "$reports/questions-real.txt") <(sort "$reports/questions-simulated.txt") | wc -l) of $(wc -l <"$reports/questions-real.txt") answers"
+
 say "PyTorch"
 behind torch custom python3 -c 'import torch; a = torch.ones(256, 256, device="cuda"); print((a @ a).sum().item())'
 cat "$reports/torch.out"

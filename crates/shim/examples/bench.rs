@@ -100,10 +100,11 @@ fn report() -> Result<bool, Failure> {
     called(&driver, &[])?;
     let mut met = true;
     if let Some(drivers) = std::env::var_os("FIRSTLIGHT_DRIVER_DIR") {
-        println!("added to the simulator:");
-        met &= called(&Path::new(&drivers).join("libcuda.so.1"), &["barred"])?;
+        let behind = Path::new(&drivers).join("libcuda.so.1");
+        println!("added to {}:", behind.display());
+        met &= called(&behind, &["barred"])?;
     } else {
-        println!("added to the simulator: left out (FIRSTLIGHT_DRIVER_DIR is not set)");
+        println!("added to a driver: left out (FIRSTLIGHT_DRIVER_DIR is not set)");
     }
 
     let plain = over_empty(&empty, &shim)?;
@@ -240,6 +241,23 @@ fn calls(driver: &Path, barred: bool) -> Result<bool, Failure> {
         bar(2.0),
         "ns",
     );
+    // A runner waits a dozen times for each token; each time the shim looks whether the count is to be written.
+    let (launch_base, launch_ours) = (launch(base), launch(ours));
+    let (base, ours) = pair("cuStreamSynchronize")?;
+    let wait = |address| {
+        // SAFETY: cuda.h: `CUresult cuStreamSynchronize(CUstream)`.
+        let function =
+            unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn(usize) -> i32>(address) };
+        // SAFETY: the default stream.
+        move || assert_eq!(unsafe { function(0) }, 0, "a wait that fails takes another way")
+    };
+    let (wait_base, wait_ours) = (wait(base), wait(ours));
+    let both = |launch: &dyn Fn(), wait: &dyn Fn()| {
+        launch();
+        wait();
+    };
+    let added = work.added(1, || both(&launch_base, &wait_base), || both(&launch_ours, &wait_ours));
+    line("cuLaunchKernel and cuStreamSynchronize", added, f64::INFINITY, "ns");
     Ok(met)
 }
 

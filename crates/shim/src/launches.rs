@@ -27,6 +27,9 @@ const INTERVAL_NS: u64 = 1_000_000_000;
 static SLAB: AtomicPtr<Node> = AtomicPtr::new(core::ptr::null_mut());
 static USED: AtomicUsize = AtomicUsize::new(1);
 static WRITTEN_AT: AtomicU64 = AtomicU64::new(0);
+/// Ticks of the processor's counter between two looks at the clock: some 20 milliseconds.
+const LOOK_TICKS: u64 = 1 << 26;
+static LOOKED_AT: AtomicU64 = AtomicU64::new(0);
 
 /// Where launches are counted when there is no memory for a slab.
 static LAST_RESORT: Node = Node { kernels: AtomicU64::new(0), graphs: AtomicU64::new(0) };
@@ -64,14 +67,19 @@ pub fn total() -> (u64, u64) {
 
 /// Records the count if it grew and the last record is a second old, or if it has doubled since: a process that works
 /// for less than a second and then waits shall not leave a count that is wrong by orders of magnitude.
+///
+/// A runner comes here a dozen times for each token: a system call each time would cost it half a percent.
 pub fn flush() {
+    let Some(grown) = grown() else { return };
+    let (ticks, doubled) = (sys::ticks(), grown.has_doubled());
+    if !doubled && ticks.wrapping_sub(LOOKED_AT.load(Relaxed)) < LOOK_TICKS {
+        return;
+    }
+    LOOKED_AT.store(ticks, Relaxed);
     let at = WRITTEN_AT.load(Relaxed);
     let now = sys::now(Clock::MonotonicCoarse);
     let due = now.wrapping_sub(at) >= INTERVAL_NS || at == 0;
-    if let Some(grown) = grown()
-        && (due || grown.has_doubled())
-        && WRITTEN_AT.compare_exchange(at, now, SeqCst, SeqCst).is_ok()
-    {
+    if (due || doubled) && WRITTEN_AT.compare_exchange(at, now, SeqCst, SeqCst).is_ok() {
         grown.write();
     }
 }
