@@ -1,6 +1,7 @@
 //! Measures the agent as a process: Allocate, the way of a record to `/metrics`, resident memory. Prints each
 //! figure beside a baseline of the same run and its target; exits with 1 where a target is missed.
-//! `FIRSTLIGHT_BENCH_PLUGIN` names another binary, such as the static one.
+//! `FIRSTLIGHT_BENCH_PLUGIN` names another binary, such as the static one. `-- allocate`, `-- visible` or
+//! `-- memory` runs one part alone.
 #![allow(
     clippy::allow_attributes,
     clippy::unwrap_used,
@@ -218,10 +219,20 @@ async fn memory(results: &mut Results) {
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut results = Results(true);
+    // Cargo adds `--bench`.
+    let parts: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|name| name == part);
     runtime.block_on(async {
-        allocate(&mut results).await;
-        visible(&mut results).await;
-        memory(&mut results).await;
+        if wanted("allocate") {
+            allocate(&mut results).await;
+        }
+        if wanted("visible") {
+            visible(&mut results).await;
+        }
+        if wanted("memory") {
+            memory(&mut results).await;
+        }
     });
     ExitCode::from(u8::from(!results.0))
 }

@@ -16,7 +16,7 @@ pub mod series;
 use crate::grants::{Allocation, Owner, Store, Stored};
 use crate::pods::Pod;
 use crate::records::Tail;
-use firstlight_contract::grant::Grant;
+use firstlight_contract::grant::{Device, Grant, PoolKind};
 use firstlight_diagnosis::{Container, Facts, Report};
 use forgetting::Forgotten;
 use identity::{Held, Holding, Pods};
@@ -30,8 +30,10 @@ use tokio::sync::Notify;
 pub struct Entry {
     /// Identity.
     pub held: Held,
-    /// What the container was given.
-    pub grant: Grant,
+    /// Kind of the pool.
+    pub kind: PoolKind,
+    /// The devices that the container was given.
+    pub devices: Box<[Device]>,
     /// How far its records were read; `None`: it has none.
     pub tail: Option<Tail>,
     /// What the records told.
@@ -47,8 +49,8 @@ pub struct Entry {
 /// The state behind the lock.
 #[derive(Debug, Default)]
 pub struct Inner {
-    /// Grants by id.
-    pub grants: BTreeMap<String, Entry>,
+    /// Grants by id. Boxed: a node of the map has room for eleven, and is hardly ever full.
+    pub grants: BTreeMap<String, Box<Entry>>,
     /// Pods that ask for our resources.
     pub pods: Pods,
     /// Whether the list of pods was complete once.
@@ -105,14 +107,16 @@ impl Book {
         records: bool,
         replay: bool,
     ) {
-        // The text is on the disk, and parsed here.
+        // The text is on the disk.
         allocation.grant = String::new();
-        let id = grant.id.clone();
+        allocation.ids.shrink_to_fit();
+        let Grant { id, kind, devices, .. } = grant;
         let mut judged = Judged::default();
         judged.set_replay(replay);
         let entry = Entry {
             held: Held { id: id.clone(), allocation, owner },
-            grant,
+            kind,
+            devices: devices.into(),
             tail: records.then(Tail::default),
             container: Container::new(),
             judged,
@@ -122,7 +126,7 @@ impl Book {
         };
         let mut inner = self.lock();
         inner.new.push(id.clone());
-        inner.grants.insert(id, entry);
+        inner.grants.insert(id, Box::new(entry));
     }
 
     /// Replaces what is known of a pod, by namespace and name.
@@ -153,12 +157,12 @@ impl Book {
     /// What stands now, by grant: to be marked as published once all of it is told.
     pub fn standing(&self) -> Vec<(String, Settled)> {
         let inner = self.lock();
-        let standing = |(id, entry): (&String, &Entry)| Some((id.clone(), entry.judged.settled?));
+        let standing = |entry: &Entry| Some((entry.held.id.clone(), entry.judged.settled?));
         inner
             .grants
-            .iter()
-            .filter(|(_, entry)| entry.judged.published != entry.judged.settled)
-            .filter_map(standing)
+            .values()
+            .filter(|entry| entry.judged.published != entry.judged.settled)
+            .filter_map(|entry| standing(entry))
             .collect()
     }
 
@@ -253,7 +257,7 @@ impl Book {
     /// Whether a grant has no owner, or an owner without UID.
     pub fn has_strangers(&self) -> bool {
         let stranger = |entry: &Entry| entry.held.owner.as_ref().is_none_or(|owner| owner.uid.is_none());
-        self.lock().grants.values().any(stranger)
+        self.lock().grants.values().any(|entry| stranger(entry))
     }
 
     /// Whether a grant names a pod that is not there.
@@ -264,7 +268,7 @@ impl Book {
             let key = (owner.namespace.clone(), owner.pod.clone());
             inner.pods.get(&key).is_none_or(|pod| owner.uid.as_ref().is_some_and(|uid| pod.uid != *uid))
         };
-        inner.pods_known && inner.grants.values().any(left)
+        inner.pods_known && inner.grants.values().any(|entry| left(entry))
     }
 }
 
@@ -326,9 +330,9 @@ impl Inner {
 
     /// What is known of a grant's container from outside.
     pub fn facts(&self, entry: &Entry) -> Facts {
-        let mut facts = Facts::of(entry.grant.kind);
-        if !entry.grant.devices.is_empty() {
-            facts.devices = u32::try_from(entry.grant.devices.len()).ok();
+        let mut facts = Facts::of(entry.kind);
+        if !entry.devices.is_empty() {
+            facts.devices = u32::try_from(entry.devices.len()).ok();
         }
         let allocation = &entry.held.allocation;
         if let Some(unhealthy) = self.unhealthy.get(&allocation.resource) {
@@ -348,7 +352,7 @@ impl Inner {
                 facts.injected = Some(pod.injected || container.preloads);
                 facts.state = container.state;
                 facts.restarts = container.restarts;
-                facts.environment.clone_from(&container.environment);
+                facts.environment = container.environment.to_vec();
             }
         }
         facts

@@ -180,7 +180,7 @@ impl Cleaner {
             "the kubelet does not list our own pod {pod_namespace}/{pod_name}, so its list is not complete \
              yet; nothing is removed"
         );
-        Ok(holdings(&answer))
+        Ok(holdings(answer))
     }
 
     fn say(&mut self, lines: BTreeSet<String>) {

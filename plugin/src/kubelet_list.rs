@@ -122,7 +122,7 @@ impl Lister {
     async fn look(&mut self) {
         match self.client.list(ListPodResourcesRequest {}).await {
             Ok(answer) => {
-                let holdings = holdings(&answer.into_inner());
+                let holdings = holdings(answer.into_inner());
                 self.allocated.clear();
                 for holding in &holdings {
                     *self.allocated.entry(holding.resource.clone()).or_default() += holding.ids.len();
@@ -195,23 +195,27 @@ pub fn number(count: usize) -> f64 {
 }
 
 /// Our resources in the kubelet's answer. It has one entry for each device id: they are grouped.
-pub fn holdings(answer: &ListPodResourcesResponse) -> Vec<Holding> {
+pub fn holdings(answer: ListPodResourcesResponse) -> Vec<Holding> {
     let mut found = Vec::new();
-    for pod in &answer.pod_resources {
-        for container in &pod.containers {
-            let mut ids: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-            for device in &container.devices {
+    for pod in answer.pod_resources {
+        for container in pod.containers {
+            let mut by_resource: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for device in container.devices {
                 if device.resource_name.starts_with(RESOURCE_PREFIX) {
-                    ids.entry(&device.resource_name).or_default().extend(device.device_ids.iter().cloned());
+                    by_resource.entry(device.resource_name).or_default().extend(device.device_ids);
                 }
             }
-            found.extend(ids.into_iter().map(|(resource, ids)| Holding {
-                namespace: pod.namespace.clone(),
-                pod: pod.name.clone(),
-                container: container.name.clone(),
-                resource: resource.to_owned(),
-                ids,
-            }));
+            for (resource, mut ids) in by_resource {
+                ids.sort();
+                ids.dedup();
+                found.push(Holding {
+                    namespace: pod.namespace.clone(),
+                    pod: pod.name.clone(),
+                    container: container.name.clone(),
+                    resource,
+                    ids,
+                });
+            }
         }
     }
     found
@@ -242,8 +246,8 @@ mod tests {
                 }],
             }],
         };
-        let found = holdings(&answer);
+        let found = holdings(answer);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].ids, BTreeSet::from(["1".to_owned(), "2".to_owned()]));
+        assert_eq!(found[0].ids, ["1", "2"]);
     }
 }

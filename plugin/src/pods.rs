@@ -120,7 +120,7 @@ pub struct Pod {
     /// Status and reason of our condition, if it has one.
     pub condition: Option<(String, String)>,
     /// Its containers that ask for a resource of ours; ordinary init containers, too.
-    pub containers: Vec<PodContainer>,
+    pub containers: Box<[PodContainer]>,
 }
 
 /// A container of a [`Pod`].
@@ -131,9 +131,9 @@ pub struct PodContainer {
     /// Whether it is an ordinary init container: it runs to its end before the others start.
     pub init: bool,
     /// Our resources that it asks for, with the number.
-    pub resources: BTreeMap<String, usize>,
+    pub resources: Box<[(String, usize)]>,
     /// Its declared environment that matters to a verdict.
-    pub environment: Vec<(String, String)>,
+    pub environment: Box<[(String, String)]>,
     /// Whether its declared environment preloads the shim.
     pub preloads: bool,
     /// State.
@@ -184,7 +184,7 @@ impl Pod {
             annotated: carries(annotation::GPU),
             injected: carries(annotation::INJECTED),
             condition: condition.map(|found| (found.status, found.reason)),
-            containers,
+            containers: containers.into(),
         })
     }
 
@@ -194,13 +194,20 @@ impl Pod {
     }
 }
 
+impl PodContainer {
+    /// How many units of this resource it asks for.
+    pub fn asks_for(&self, resource: &str) -> Option<usize> {
+        self.resources.iter().find(|(name, _)| name == resource).map(|(_, count)| *count)
+    }
+}
+
 impl WireContainer {
     fn ours(&self, init: bool, status: &WireContainerStatus) -> Option<PodContainer> {
         let number = |value: &serde_json::Value| match value {
             serde_json::Value::String(text) => text.parse().unwrap_or(1),
             other => other.as_u64().and_then(|number| usize::try_from(number).ok()).unwrap_or(1),
         };
-        let resources: BTreeMap<String, usize> = self
+        let resources: Box<[(String, usize)]> = self
             .resources
             .limits
             .iter()

@@ -29,8 +29,8 @@ pub struct Holding {
     pub container: String,
     /// Extended resource.
     pub resource: String,
-    /// Ids.
-    pub ids: BTreeSet<String>,
+    /// Ids, sorted.
+    pub ids: Vec<String>,
 }
 
 /// What identity needs of a grant.
@@ -45,15 +45,15 @@ pub struct Held {
 }
 
 impl Held {
-    /// Resource and ids: the same for all grants of a chain. The ids of an allocation are sorted.
-    fn key(&self) -> (&str, Vec<&str>) {
-        (&self.allocation.resource, self.allocation.ids.iter().map(String::as_str).collect())
+    /// Resource and ids, which are sorted: the same for all grants of a chain.
+    fn key(&self) -> (&str, &[String]) {
+        (&self.allocation.resource, &self.allocation.ids)
     }
 }
 
 impl Holding {
-    fn key(&self) -> (&str, Vec<&str>) {
-        (&self.resource, self.ids.iter().map(String::as_str).collect())
+    fn key(&self) -> (&str, &[String]) {
+        (&self.resource, &self.ids)
     }
 }
 
@@ -66,7 +66,7 @@ fn pod<'a>(pods: &'a Pods, owner: &Owner) -> Option<&'a Pod> {
 
 /// The grants whose owner is now known, with the owner.
 pub fn owners(grants: &[&Held], holdings: &[Holding], pods: &Pods) -> Vec<(String, Owner)> {
-    let mut newest: BTreeMap<(&str, Vec<&str>), &Held> = BTreeMap::new();
+    let mut newest: BTreeMap<(&str, &[String]), &Held> = BTreeMap::new();
     for grant in grants {
         let known = newest.entry(grant.key()).or_insert(grant);
         if known.allocation.created_ns < grant.allocation.created_ns {
@@ -150,8 +150,9 @@ fn init_owner(grant: &Held, sharing: &[&Held], grants: &[&Held], pods: &Pods) ->
     let fitting: Vec<&str> = pod
         .containers
         .iter()
-        .filter(|container| container.init && container.resources.contains_key(resource))
-        .filter(|container| container.resources.get(resource) == Some(&grant.allocation.ids.len()))
+        .filter(|container| {
+            container.init && container.asks_for(resource) == Some(grant.allocation.ids.len())
+        })
         .map(|container| container.name.as_str())
         .filter(|name| !taken.contains(name))
         .collect();
@@ -195,7 +196,7 @@ pub fn gone(grants: &[&Held], holdings: &[Holding], pods: &Pods, now_ns: u64) ->
 /// Whether a grant without owner may be one of this pod's containers.
 fn may_own(pod: &Pod, grant: &Held, grants: &[&Held]) -> bool {
     let resource = &grant.allocation.resource;
-    let wanted = pod.containers.iter().filter(|container| container.resources.contains_key(resource)).count();
+    let wanted = pod.containers.iter().filter(|container| container.asks_for(resource).is_some()).count();
     let known = grants
         .iter()
         .filter(|other| other.allocation.resource == *resource)

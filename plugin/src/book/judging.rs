@@ -10,7 +10,7 @@ use crate::grants::Owner;
 use crate::metrics::Metrics;
 use firstlight_contract::metrics::Outcome;
 use firstlight_diagnosis::{Cause, Event, Truth, Verdict};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A failure must stand for so long.
 const FAILURE_STANDS_NS: u64 = seconds(3);
@@ -50,8 +50,8 @@ pub struct Judged {
     pub last_launch_ns: Option<u64>,
     /// What stood when everything was told last.
     pub published: Option<Settled>,
-    /// Events that were told: reason and cause.
-    pub told: BTreeSet<(&'static str, Cause)>,
+    /// Events that were told: reason and cause. One or two: a set would take room for eleven.
+    pub told: Vec<(&'static str, Cause)>,
     counted: Option<(Outcome, u32)>,
     failing_since_ns: Option<u64>,
     last_records_ns: u64,
@@ -282,7 +282,9 @@ impl Book {
     /// An Event was told.
     pub fn event_told(&self, grant: &str, reason: &'static str, cause: Cause) {
         if let Some(entry) = self.lock().grants.get_mut(grant) {
-            entry.judged.told.insert((reason, cause));
+            let told = &mut entry.judged.told;
+            told.reserve_exact(1);
+            told.push((reason, cause));
         }
     }
 }

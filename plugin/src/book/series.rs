@@ -42,7 +42,7 @@ impl Inner {
                 let bytes = device.quota_bytes.or(device.memory_bytes)?;
                 Some((label("device", &device.uuid), as_f64(bytes)))
             };
-            entry.grant.devices.iter().filter_map(quota).collect()
+            entry.devices.iter().filter_map(quota).collect()
         })
     }
 
@@ -70,7 +70,7 @@ fn write_owner(out: &mut String, owner: &Owner, entry: &Entry) -> std::fmt::Resu
         ("namespace", owner.namespace.as_str()),
         ("pod", &owner.pod),
         ("container", &owner.container),
-        ("kind", entry.grant.kind.as_str()),
+        ("kind", entry.kind.as_str()),
     ];
     for (index, (key, value)) in labels.into_iter().enumerate() {
         write!(out, "{}{key}=\"{}\"", if index == 0 { "" } else { "," }, escape(value))?;

@@ -40,7 +40,7 @@ fn holding(pod: &str, container: &str, ids: &[&str]) -> Holding {
         pod: pod.to_owned(),
         container: container.to_owned(),
         resource: RESOURCE.to_owned(),
-        ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        ids: ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>().into_iter().collect(),
     }
 }
 
@@ -53,7 +53,7 @@ fn pods(pods: &[(&str, &str, u64, Containers<'_>)]) -> Pods {
         name: (*name).to_owned(),
         init: *init,
         resources: [(RESOURCE.to_owned(), *count)].into(),
-        environment: vec![],
+        environment: Box::default(),
         preloads: false,
         state: ContainerState::Unknown,
         restarts: 0,

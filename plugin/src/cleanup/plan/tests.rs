@@ -2,7 +2,6 @@ use super::*;
 use crate::grants::{Allocation, Owner};
 use firstlight_contract::grant::{Grant, PoolKind};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
 
 const OLD: &str = "0000000000000001";
 const NEW: &str = "0000000000000002";
@@ -45,7 +44,7 @@ fn holding(pod: &str, device: &str) -> Holding {
         pod: pod.to_owned(),
         container: "c".to_owned(),
         resource: "firstlight.dev/p".to_owned(),
-        ids: BTreeSet::from([device.to_owned()]),
+        ids: vec![device.to_owned()],
     }
 }
 
