@@ -169,15 +169,14 @@ async fn cleanup_touches_nothing_while_the_agent_runs() {
 
 /// A TLS server for `webhook.test.svc` that shakes hands with everybody; its port.
 fn webhook() -> u16 {
-    use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-    let certificate = CertificateDer::from(include_bytes!("support/tls/certificate.der").as_slice());
-    let key = PrivatePkcs8KeyDer::from(include_bytes!("support/tls/key.der").as_slice());
+    let made = rcgen::generate_simple_self_signed(["webhook.test.svc".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let config =
         rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![certificate], key.into())
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
             .unwrap();
     let config = Arc::new(config);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

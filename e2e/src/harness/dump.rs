@@ -19,14 +19,19 @@ pub fn everything(scenario: &Scenario) {
         pods.extend(names.lines().map(|name| (namespace.to_owned(), name.to_owned())));
     }
     for (namespace, pod) in pods {
-        show(scenario, &namespace, &["logs", &pod, "--all-containers", "--tail=60", "--prefix"]);
+        show(scenario, &namespace, &["logs", &pod, "--all-containers", "--tail=400", "--prefix"]);
     }
 }
 
 fn show(scenario: &Scenario, namespace: &str, words: &[&str]) {
     eprintln!("----- kubectl -n {namespace} {}", words.join(" "));
     match scenario.kubectl.run(["-n", namespace].iter().chain(words)) {
-        Ok(text) => eprintln!("{text}"),
+        Ok(text) => text.lines().filter(|line| !is_probe(line)).for_each(|line| eprintln!("{line}")),
         Err(error) => eprintln!("{error:#}"),
     }
+}
+
+/// Whether a line of Ollama's log is about a probe of the kubelet: hundreds of them say nothing.
+fn is_probe(line: &str) -> bool {
+    line.contains("[GIN]") && line.contains(" 200 ") && line.trim_end().ends_with("\"/\"")
 }
