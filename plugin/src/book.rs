@@ -22,8 +22,11 @@ use forgetting::Forgotten;
 use identity::{Held, Holding, Pods};
 use judging::{Judged, Settled};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
+
+/// A grant's id: one text, whoever names it.
+pub type Id = Arc<str>;
 
 /// One grant.
 #[derive(Debug)]
@@ -50,13 +53,13 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct Inner {
     /// Grants by id. Boxed: a node of the map has room for eleven, and is hardly ever full.
-    pub grants: BTreeMap<String, Box<Entry>>,
+    pub grants: BTreeMap<Id, Box<Entry>>,
     /// Pods that ask for our resources.
     pub pods: Pods,
     /// Whether the list of pods was complete once.
     pub pods_known: bool,
     /// Grants that were added since the tailer last looked.
-    pub new: Vec<String>,
+    pub new: Vec<Id>,
     /// Units that are not healthy, by resource.
     pub unhealthy: BTreeMap<String, BTreeSet<String>>,
 }
@@ -111,6 +114,7 @@ impl Book {
         allocation.grant = String::new();
         allocation.ids.shrink_to_fit();
         let Grant { id, kind, devices, .. } = grant;
+        let id = Id::from(id);
         let mut judged = Judged::default();
         judged.set_replay(replay);
         let entry = Entry {
@@ -155,7 +159,7 @@ impl Book {
     }
 
     /// What stands now, by grant: to be marked as published once all of it is told.
-    pub fn standing(&self) -> Vec<(String, Settled)> {
+    pub fn standing(&self) -> Vec<(Id, Settled)> {
         let inner = self.lock();
         let standing = |entry: &Entry| Some((entry.held.id.clone(), entry.judged.settled?));
         inner
@@ -167,7 +171,7 @@ impl Book {
     }
 
     /// All of this was told.
-    pub fn published(&self, standing: &[(String, Settled)]) {
+    pub fn published(&self, standing: &[(Id, Settled)]) {
         let mut inner = self.lock();
         for (id, settled) in standing {
             if let Some(entry) = inner.grants.get_mut(id) {
@@ -231,7 +235,7 @@ impl Book {
     }
 
     /// Applies what identity found; returns what is new, to be kept on the disk.
-    pub fn identify(&self, holdings: &[Holding]) -> Vec<(String, Owner)> {
+    pub fn identify(&self, holdings: &[Holding]) -> Vec<(Id, Owner)> {
         let mut inner = self.lock();
         let mut all = identity::owners(&inner.held(), holdings, &inner.pods);
         inner.apply(&all);
@@ -246,7 +250,7 @@ impl Book {
     }
 
     /// Grants whose pod is gone; none before the pods are known.
-    pub fn gone(&self, holdings: &[Holding], now_ns: u64) -> Vec<String> {
+    pub fn gone(&self, holdings: &[Holding], now_ns: u64) -> Vec<Id> {
         let inner = self.lock();
         if !inner.pods_known {
             return Vec::new();
@@ -280,7 +284,7 @@ impl Inner {
     }
 
     fn wake_where(&mut self, is: impl Fn(&Entry) -> bool) {
-        let ids: Vec<String> = self
+        let ids: Vec<Id> = self
             .grants
             .iter()
             .filter(|(_, entry)| entry.forgotten.is_some() && is(entry))
@@ -293,11 +297,11 @@ impl Inner {
         self.grants.values().map(|entry| &entry.held).collect()
     }
 
-    fn apply(&mut self, owners: &[(String, Owner)]) {
+    fn apply(&mut self, owners: &[(Id, Owner)]) {
         for (id, owner) in owners {
             if let Some(entry) = self.grants.get_mut(id) {
                 tracing::info!(
-                    grant = id,
+                    grant = &**id,
                     namespace = owner.namespace,
                     pod = owner.pod,
                     container = owner.container,

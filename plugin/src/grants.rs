@@ -1,6 +1,7 @@
 //! Grants on the node's disk: one folder each, `grants/<id>/{grant,records,allocation,owner}`. The first two
 //! are mounted into the container; the others are ours, so that a new start finds everything again.
 
+use crate::book::Id;
 use crate::plan::GrantOnDisk;
 use anyhow::{Context as _, Result};
 use firstlight_contract::grant::Grant;
@@ -120,10 +121,10 @@ impl Store {
     }
 
     /// The names of all folders.
-    pub fn ids(&self) -> io::Result<BTreeSet<String>> {
+    pub fn ids(&self) -> io::Result<BTreeSet<Id>> {
         Ok(fs::read_dir(&self.root)?
             .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .map(|entry| entry.file_name().to_string_lossy().into())
             .collect())
     }
 

@@ -4,8 +4,8 @@
 use crate::api::v1::ListPodResourcesRequest;
 use crate::api::v1::ListPodResourcesResponse;
 use crate::api::v1::pod_resources_lister_client::PodResourcesListerClient;
-use crate::book::Book;
 use crate::book::identity::Holding;
+use crate::book::{Book, Id};
 use crate::clock;
 use crate::grants::Store;
 use crate::metrics::Metrics;
@@ -108,7 +108,7 @@ impl Lister {
         node_files::touch(&self.state_dir.join(&self.build));
         self.tidy_builds();
         let Ok(on_disk) = self.store.ids() else { return };
-        let known: BTreeSet<String> = self.book.lock().grants.keys().cloned().collect();
+        let known: BTreeSet<Id> = self.book.lock().grants.keys().cloned().collect();
         for id in known.difference(&on_disk) {
             self.book.remove(id);
         }
@@ -141,7 +141,11 @@ impl Lister {
     fn keep(&self, holdings: &[Holding]) {
         for (id, owner) in self.book.identify(holdings) {
             if let Err(error) = self.store.keep_owner(&id, &owner) {
-                tracing::warn!(grant = id, error = format!("{error:#}"), "an owner is known in memory only");
+                tracing::warn!(
+                    grant = &*id,
+                    error = format!("{error:#}"),
+                    "an owner is known in memory only"
+                );
             }
         }
     }
@@ -150,8 +154,8 @@ impl Lister {
         let gone = self.book.gone(holdings, clock::now_ns());
         for id in &gone {
             match self.store.remove(id) {
-                Ok(()) => tracing::info!(grant = id, "a grant went with its pod"),
-                Err(error) => tracing::warn!(grant = id, %error, "a grant could not be removed"),
+                Ok(()) => tracing::info!(grant = &**id, "a grant went with its pod"),
+                Err(error) => tracing::warn!(grant = &**id, %error, "a grant could not be removed"),
             }
             self.book.remove(id);
         }

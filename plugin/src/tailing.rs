@@ -1,7 +1,7 @@
 //! Follows the record files of all grants: inotify on each file, and a look at all of them every two seconds
 //! as a net under it. No descriptor is kept between reads.
 
-use crate::book::Book;
+use crate::book::{Book, Id};
 use crate::clock;
 use crate::grants::Store;
 use crate::metrics::Metrics;
@@ -23,8 +23,8 @@ pub struct Tailer {
     book: Arc<Book>,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
-    watched: BTreeMap<String, WatchDescriptor>,
-    ids: HashMap<WatchDescriptor, String>,
+    watched: BTreeMap<Id, WatchDescriptor>,
+    ids: HashMap<WatchDescriptor, Id>,
 }
 
 impl Tailer {
@@ -76,7 +76,7 @@ impl Tailer {
 
     /// Watches the record files of these grants, as far as that is not done. They are read afterwards: what was
     /// appended before the watch gives no event.
-    fn watch(&mut self, events: &mut Option<EventStream<Vec<u8>>>, ids: &BTreeSet<String>) {
+    fn watch(&mut self, events: &mut Option<EventStream<Vec<u8>>>, ids: &BTreeSet<Id>) {
         let Some(events) = events else { return };
         for id in ids {
             if self.watched.contains_key(id) {
@@ -89,16 +89,16 @@ impl Tailer {
                     self.watched.insert(id.clone(), watch);
                 }
                 Err(error) => {
-                    tracing::debug!(grant = id, %error, "cannot watch a record file; it is looked at every 2 s");
+                    tracing::debug!(grant = &**id, %error, "cannot watch a record file; it is looked at every 2 s");
                 }
             }
         }
     }
 
     /// Forgets the watches of grants that are gone.
-    fn unwatch(&mut self, events: &mut Option<EventStream<Vec<u8>>>, ids: &BTreeSet<String>) {
+    fn unwatch(&mut self, events: &mut Option<EventStream<Vec<u8>>>, ids: &BTreeSet<Id>) {
         let Some(events) = events else { return };
-        let gone: Vec<String> = self.watched.keys().filter(|id| !ids.contains(*id)).cloned().collect();
+        let gone: Vec<Id> = self.watched.keys().filter(|id| !ids.contains(*id)).cloned().collect();
         for id in gone {
             if let Some(watch) = self.watched.remove(&id) {
                 self.ids.remove(&watch);
@@ -182,12 +182,12 @@ fn size(path: &Path) -> Option<u64> {
 }
 
 enum Event {
-    Of(String),
+    Of(Id),
     Nothing,
     End,
 }
 
-async fn next(events: &mut Option<EventStream<Vec<u8>>>, ids: &HashMap<WatchDescriptor, String>) -> Event {
+async fn next(events: &mut Option<EventStream<Vec<u8>>>, ids: &HashMap<WatchDescriptor, Id>) -> Event {
     let Some(stream) = events else { return std::future::pending().await };
     match stream.next().await {
         Some(Ok(event)) => ids.get(&event.wd).cloned().map_or(Event::Nothing, Event::Of),

@@ -2,7 +2,7 @@
 //! after the last record, with everything told, its processes and steps are forgotten. New records, a restart
 //! or a question bring them back by reading the file again.
 
-use super::{Book, Entry, Inner};
+use super::{Book, Entry, Id, Inner};
 use crate::grants::Store;
 use crate::records::Tail;
 use firstlight_diagnosis::Container;
@@ -47,7 +47,7 @@ impl Entry {
 
 impl Book {
     /// The records of these grants are read again.
-    pub fn wake(&self, ids: &[String]) {
+    pub fn wake(&self, ids: &[Id]) {
         if ids.is_empty() {
             return;
         }
@@ -57,7 +57,7 @@ impl Book {
 }
 
 impl Inner {
-    pub(super) fn wake(&mut self, ids: &[String]) {
+    pub(super) fn wake(&mut self, ids: &[Id]) {
         for id in ids {
             if let Some(entry) = self.grants.get_mut(id) {
                 entry.remember();
@@ -99,7 +99,7 @@ mod tests {
         store: Store,
         book: Book,
         metrics: Metrics,
-        id: String,
+        id: Id,
         sequence: u32,
     }
 
@@ -107,9 +107,9 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let store = Store::new(folder.path().to_owned(), folder.path().to_owned());
-            let (book, metrics, id) = (Book::default(), Metrics::new().unwrap(), "a".repeat(32));
+            let (book, metrics, id) = (Book::default(), Metrics::new().unwrap(), Id::from("a".repeat(32)));
             let grant = Grant {
-                id: id.clone(),
+                id: id.to_string(),
                 pool: "simulated".to_owned(),
                 kind: PoolKind::Simulated,
                 driver: None,

@@ -6,6 +6,7 @@
 //!   just before: an older grant that shares ids with one of that pod is an init container's.
 //! * Nothing that a container says counts.
 
+use super::Id;
 use crate::clock::seconds;
 use crate::grants::{Allocation, Owner};
 use crate::pods::Pod;
@@ -37,7 +38,7 @@ pub struct Holding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The grant's id.
-    pub id: String,
+    pub id: Id,
     /// Its Allocate.
     pub allocation: Allocation,
     /// Whose it is.
@@ -65,7 +66,7 @@ fn pod<'a>(pods: &'a Pods, owner: &Owner) -> Option<&'a Pod> {
 }
 
 /// The grants whose owner is now known, with the owner.
-pub fn owners(grants: &[&Held], holdings: &[Holding], pods: &Pods) -> Vec<(String, Owner)> {
+pub fn owners(grants: &[&Held], holdings: &[Holding], pods: &Pods) -> Vec<(Id, Owner)> {
     let mut newest: BTreeMap<(&str, &[String]), &Held> = BTreeMap::new();
     for grant in grants {
         let known = newest.entry(grant.key()).or_insert(grant);
@@ -91,8 +92,8 @@ pub fn owners(grants: &[&Held], holdings: &[Holding], pods: &Pods) -> Vec<(Strin
 }
 
 /// UIDs that were missing and are now known, and init containers that are now recognised.
-pub fn completed(grants: &[&Held], pods: &Pods) -> Vec<(String, Owner)> {
-    let mut found: Vec<(String, Owner)> = grants
+pub fn completed(grants: &[&Held], pods: &Pods) -> Vec<(Id, Owner)> {
+    let mut found: Vec<(Id, Owner)> = grants
         .iter()
         .filter_map(|grant| {
             let owner = grant.owner.as_ref().filter(|owner| owner.uid.is_none())?;
@@ -165,7 +166,7 @@ fn init_owner(grant: &Held, sharing: &[&Held], grants: &[&Held], pods: &Pods) ->
 }
 
 /// Grants whose pod is gone. `holdings`: what the kubelet listed *after* the pods were seen as they are.
-pub fn gone(grants: &[&Held], holdings: &[Holding], pods: &Pods, now_ns: u64) -> Vec<String> {
+pub fn gone(grants: &[&Held], holdings: &[Holding], pods: &Pods, now_ns: u64) -> Vec<Id> {
     let listed: BTreeSet<(&str, &str, &str, &str)> = holdings
         .iter()
         .flat_map(|holding| {

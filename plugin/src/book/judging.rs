@@ -4,7 +4,7 @@
 //! Success counts at once. A failure counts after it has stood for three seconds: one backend that fails beside
 //! another that works is normal. Everything else counts when a cause is named, or when nothing more comes.
 
-use super::{Book, Entry};
+use super::{Book, Entry, Id};
 use crate::clock::seconds;
 use crate::grants::Owner;
 use crate::metrics::Metrics;
@@ -158,7 +158,7 @@ pub struct WantedCondition {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedEvent {
     /// The grant.
-    pub grant: String,
+    pub grant: Id,
     /// Whose container it is about.
     pub owner: Owner,
     /// What stands.
@@ -169,15 +169,15 @@ pub struct WantedEvent {
 
 impl Book {
     /// Judges what is due: one grant, or all.
-    pub fn judge(&self, now_ns: u64, metrics: &Metrics, only: Option<&str>) {
+    pub fn judge(&self, now_ns: u64, metrics: &Metrics, only: Option<&Id>) {
         let mut inner = self.lock();
         let is_due = |entry: &Entry| entry.judged.due_ns <= now_ns && entry.held.owner.is_some();
-        let due: Vec<String> = match only {
+        let due: Vec<Id> = match only {
             Some(id) => inner
                 .grants
                 .get(id)
                 .filter(|entry| is_due(entry))
-                .map(|_| id.to_owned())
+                .map(|_| Id::clone(id))
                 .into_iter()
                 .collect(),
             None => {

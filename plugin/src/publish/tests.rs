@@ -15,7 +15,7 @@ fn condition() -> WantedCondition {
 
 fn wanted_event() -> WantedEvent {
     WantedEvent {
-        grant: "g".to_owned(),
+        grant: "g".into(),
         owner: Owner {
             namespace: "ns".to_owned(),
             pod: "ollama-0".to_owned(),

@@ -7,7 +7,7 @@ const RESOURCE: &str = "firstlight.dev/simulated";
 
 fn grant(id: &str, ids: &[&str], second: u64) -> Held {
     Held {
-        id: id.to_owned(),
+        id: id.into(),
         allocation: Allocation {
             resource: RESOURCE.to_owned(),
             ids: ids.iter().map(|id| (*id).to_owned()).collect(),
@@ -44,6 +44,11 @@ fn holding(pod: &str, container: &str, ids: &[&str]) -> Holding {
     }
 }
 
+/// The ids as text.
+fn gone(grants: &[&Held], holdings: &[Holding], pods: &Pods, now_ns: u64) -> Vec<String> {
+    super::gone(grants, holdings, pods, now_ns).iter().map(ToString::to_string).collect()
+}
+
 /// Name, whether it is an init container, devices.
 type Containers<'a> = &'a [(&'a str, bool, usize)];
 
@@ -75,8 +80,8 @@ fn pods(pods: &[(&str, &str, u64, Containers<'_>)]) -> Pods {
     pods.iter().map(entry).collect()
 }
 
-fn named(found: &[(String, Owner)]) -> Vec<(&str, &str, Option<&str>)> {
-    found.iter().map(|(id, owner)| (id.as_str(), owner.container.as_str(), owner.uid.as_deref())).collect()
+fn named(found: &[(Id, Owner)]) -> Vec<(&str, &str, Option<&str>)> {
+    found.iter().map(|(id, owner)| (&**id, owner.container.as_str(), owner.uid.as_deref())).collect()
 }
 
 #[test]
