@@ -14,7 +14,7 @@ pub mod judging;
 pub mod series;
 
 use crate::grants::{Allocation, Owner, Store, Stored};
-use crate::pods::Pod;
+use crate::pods::{Pod, PodName};
 use crate::records::Tail;
 use firstlight_contract::grant::{Device, Grant, PoolKind};
 use firstlight_diagnosis::{Container, Facts, Report};
@@ -45,8 +45,8 @@ pub struct Entry {
     pub judged: Judged,
     /// Set while `container` is empty, because nothing happens in it.
     pub forgotten: Option<Forgotten>,
-    durations_seen: usize,
-    durations_to_skip: usize,
+    durations_seen: u32,
+    durations_to_skip: u32,
 }
 
 /// The state behind the lock.
@@ -111,8 +111,7 @@ impl Book {
         replay: bool,
     ) {
         // The text is on the disk.
-        allocation.grant = String::new();
-        allocation.ids.shrink_to_fit();
+        allocation.grant = Box::default();
         let Grant { id, kind, devices, .. } = grant;
         let id = Id::from(id);
         let mut judged = Judged::default();
@@ -133,15 +132,14 @@ impl Book {
         inner.grants.insert(id, Box::new(entry));
     }
 
-    /// Replaces what is known of a pod, by namespace and name.
-    pub fn pod_seen(&self, pod: Pod) {
-        let key = (pod.namespace.clone(), pod.name.clone());
+    /// Replaces what is known of a pod of this name.
+    pub fn pod_seen(&self, name: PodName, pod: Pod) {
         let mut inner = self.lock();
-        let same = inner.pods.get(&key).is_some_and(|known| known.containers == pod.containers);
+        let same = inner.pods.get(&name).is_some_and(|known| known.containers == pod.containers);
         if !same {
             inner.wake_pod(&pod.uid);
         }
-        inner.pods.insert(key, pod);
+        inner.pods.insert(name, pod);
         drop(inner);
         self.files.notify_one();
         self.pods.notify_one();
@@ -181,11 +179,10 @@ impl Book {
     }
 
     /// The pod with this UID is gone.
-    pub fn pod_gone(&self, namespace: &str, name: &str, uid: &str) {
-        let key = (namespace.to_owned(), name.to_owned());
+    pub fn pod_gone(&self, name: &PodName, uid: &str) {
         let mut inner = self.lock();
-        if inner.pods.get(&key).is_some_and(|pod| pod.uid == uid) {
-            inner.pods.remove(&key);
+        if inner.pods.get(name).is_some_and(|pod| pod.uid == uid) {
+            inner.pods.remove(name);
         }
         drop(inner);
         self.pods.notify_one();

@@ -22,13 +22,13 @@ pub struct Allocation {
     /// The extended resource.
     pub resource: String,
     /// The device ids, sorted.
-    pub ids: Vec<String>,
+    pub ids: Box<[String]>,
     /// Id of the build whose files are mounted.
     pub build: String,
     /// When, nanoseconds since the epoch.
     pub created_ns: u64,
     /// The grant's text: what the file is repaired from.
-    pub grant: String,
+    pub grant: Box<str>,
 }
 
 /// Whose container it is.
@@ -84,11 +84,11 @@ impl Store {
             let mut allocation = allocation.clone();
             if with_records {
                 make_records(&folder.join(RECORDS_FILE))?;
-                allocation.grant = grant.to_string();
+                allocation.grant = grant.to_string().into();
             } else {
-                allocation.grant = Grant { records: None, ..grant.clone() }.to_string();
+                allocation.grant = Grant { records: None, ..grant.clone() }.to_string().into();
             }
-            fs::write(folder.join(GRANT_FILE), &allocation.grant)?;
+            fs::write(folder.join(GRANT_FILE), &*allocation.grant)?;
             fs::write(folder.join(ALLOCATION_FILE), serde_json::to_vec(&allocation)?)
         };
         if attempt(true).is_ok() {
@@ -182,7 +182,7 @@ fn load_one(folder: &Path) -> Result<Stored> {
     };
     if !is_file(GRANT_FILE) {
         clear(GRANT_FILE)?;
-        fs::write(folder.join(GRANT_FILE), &stored.allocation.grant)?;
+        fs::write(folder.join(GRANT_FILE), &*stored.allocation.grant)?;
     }
     if stored.grant.records.is_some() && !is_file(RECORDS_FILE) {
         clear(RECORDS_FILE)?;
@@ -215,7 +215,7 @@ mod tests {
             ids: ids.iter().map(|id| (*id).to_owned()).collect(),
             build: "0123456789abcdef".to_owned(),
             created_ns,
-            grant: String::new(),
+            grant: Box::default(),
         }
     }
 
@@ -246,7 +246,7 @@ mod tests {
         store.keep_owner(&id, &owner()).unwrap();
         let found = store.load().unwrap();
         assert_eq!((found.len(), &found[0].grant, &found[0].owner), (1, &grant(&id), &Some(owner())));
-        assert_eq!(found[0].allocation.ids, ["sim-0::0"]);
+        assert_eq!(*found[0].allocation.ids, ["sim-0::0"]);
     }
 
     #[test]

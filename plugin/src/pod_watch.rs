@@ -36,19 +36,17 @@ pub async fn run(client: Client, node: String, book: Arc<Book>, metrics: Arc<Met
         match event {
             Ok(Event::Init) => listing.clear(),
             Ok(Event::InitApply(wire)) => {
-                if let Some(pod) = Pod::of(&wire) {
-                    listing.insert((pod.namespace.clone(), pod.name.clone()), pod);
-                }
+                listing.extend(Pod::of(&wire));
             }
             Ok(Event::InitDone) => book.pods_listed(std::mem::take(&mut listing)),
             Ok(Event::Apply(wire)) => {
-                if let Some(pod) = Pod::of(&wire) {
-                    book.pod_seen(pod);
+                if let Some((name, pod)) = Pod::of(&wire) {
+                    book.pod_seen(name, pod);
                 }
             }
             Ok(Event::Delete(wire)) => {
-                if let Some(pod) = Pod::of(&wire) {
-                    book.pod_gone(&pod.namespace, &pod.name, &pod.uid);
+                if let Some((name, pod)) = Pod::of(&wire) {
+                    book.pod_gone(&name, &pod.uid);
                 }
             }
             Err(error) => {

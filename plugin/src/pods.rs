@@ -100,13 +100,12 @@ struct WireTerminated {
     exit_code: i32,
 }
 
+/// Namespace and name of a pod.
+pub type PodName = (String, String);
+
 /// A pod of this node that asks for a resource of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
     /// UID.
     pub uid: String,
     /// Creation, nanoseconds since the epoch (whole seconds).
@@ -131,7 +130,7 @@ pub struct PodContainer {
     /// Whether it is an ordinary init container: it runs to its end before the others start.
     pub init: bool,
     /// Our resources that it asks for, with the number.
-    pub resources: Box<[(String, usize)]>,
+    pub resources: Box<[(Box<str>, u32)]>,
     /// Its declared environment that matters to a verdict.
     pub environment: Box<[(String, String)]>,
     /// Whether its declared environment preloads the shim.
@@ -152,8 +151,8 @@ const ENVIRONMENT: [&str; 5] = [
 ];
 
 impl Pod {
-    /// What is needed of a pod; `None` if it asks for nothing of ours.
-    pub fn of(wire: &WirePod) -> Option<Self> {
+    /// What is needed of a pod, under its name; `None` if it asks for nothing of ours.
+    pub fn of(wire: &WirePod) -> Option<(PodName, Self)> {
         let ObjectMeta { namespace, name, uid, creation_timestamp, deletion_timestamp, annotations, .. } =
             &wire.metadata;
         let status = wire.status.clone().unwrap_or_default();
@@ -175,9 +174,7 @@ impl Pod {
         }
         let carries = |key: &str| annotations.as_ref().is_some_and(|found| found.contains_key(key));
         let condition = status.conditions.into_iter().find(|found| found.kind == condition::GPU_READY);
-        Some(Self {
-            namespace: namespace.clone()?,
-            name: name.clone()?,
+        let pod = Self {
             uid: uid.clone()?,
             created_ns: creation_timestamp.as_ref().map(nanoseconds)?,
             deleting: deletion_timestamp.is_some(),
@@ -185,7 +182,8 @@ impl Pod {
             injected: carries(annotation::INJECTED),
             condition: condition.map(|found| (found.status, found.reason)),
             containers: containers.into(),
-        })
+        };
+        Some(((namespace.clone()?, name.clone()?), pod))
     }
 
     /// The container with this name.
@@ -196,8 +194,8 @@ impl Pod {
 
 impl PodContainer {
     /// How many units of this resource it asks for.
-    pub fn asks_for(&self, resource: &str) -> Option<usize> {
-        self.resources.iter().find(|(name, _)| name == resource).map(|(_, count)| *count)
+    pub fn asks_for(&self, resource: &str) -> Option<u32> {
+        self.resources.iter().find(|(name, _)| **name == *resource).map(|(_, count)| *count)
     }
 }
 
@@ -205,14 +203,14 @@ impl WireContainer {
     fn ours(&self, init: bool, status: &WireContainerStatus) -> Option<PodContainer> {
         let number = |value: &serde_json::Value| match value {
             serde_json::Value::String(text) => text.parse().unwrap_or(1),
-            other => other.as_u64().and_then(|number| usize::try_from(number).ok()).unwrap_or(1),
+            other => other.as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(1),
         };
-        let resources: Box<[(String, usize)]> = self
+        let resources: Box<[(Box<str>, u32)]> = self
             .resources
             .limits
             .iter()
             .filter(|(name, _)| name.starts_with(RESOURCE_PREFIX))
-            .map(|(name, value)| (name.clone(), number(value)))
+            .map(|(name, value)| (name.as_str().into(), number(value)))
             .filter(|(_, count)| *count > 0)
             .collect();
         if resources.is_empty() {

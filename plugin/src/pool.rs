@@ -55,10 +55,10 @@ impl PoolState {
         let grant = plan::grant(&self.pool, &snapshot, &ids, known)?;
         let allocation = Allocation {
             resource: self.pool.resource(),
-            ids,
+            ids: ids.into(),
             build: self.layout.build_id().to_owned(),
             created_ns: clock::now_ns(),
-            grant: String::new(),
+            grant: Box::default(),
         };
         let on_disk = match grant_id {
             Ok(_) => self.store.create(&grant, &allocation),

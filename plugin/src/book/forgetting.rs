@@ -38,10 +38,11 @@ impl Entry {
     /// Init durations that were not counted yet, nanoseconds.
     pub fn take_new_durations_ns(&mut self) -> Vec<u64> {
         let all = self.container.take_init_durations_ns();
-        let known = self.durations_to_skip.min(all.len());
+        let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let known = self.durations_to_skip.min(count);
         self.durations_to_skip -= known;
-        self.durations_seen += all.len();
-        all.into_iter().skip(known).collect()
+        self.durations_seen = self.durations_seen.saturating_add(count);
+        all.into_iter().skip(known as usize).collect()
     }
 }
 
@@ -119,10 +120,10 @@ mod tests {
             };
             let allocation = Allocation {
                 resource: "firstlight.dev/simulated".to_owned(),
-                ids: vec!["sim-0::0".to_owned()],
+                ids: ["sim-0::0".to_owned()].into(),
                 build: "b".to_owned(),
                 created_ns: NOW,
-                grant: String::new(),
+                grant: Box::default(),
             };
             store.create(&grant, &allocation);
             book.add(grant, allocation, true);

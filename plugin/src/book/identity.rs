@@ -9,7 +9,7 @@
 use super::Id;
 use crate::clock::seconds;
 use crate::grants::{Allocation, Owner};
-use crate::pods::Pod;
+use crate::pods::{Pod, PodName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Creation times in the API server are whole seconds.
@@ -58,8 +58,8 @@ impl Holding {
     }
 }
 
-/// Pods by namespace and name.
-pub type Pods = BTreeMap<(String, String), Pod>;
+/// Pods by name.
+pub type Pods = BTreeMap<PodName, Pod>;
 
 fn pod<'a>(pods: &'a Pods, owner: &Owner) -> Option<&'a Pod> {
     pods.get(&(owner.namespace.clone(), owner.pod.clone()))
@@ -152,7 +152,9 @@ fn init_owner(grant: &Held, sharing: &[&Held], grants: &[&Held], pods: &Pods) ->
         .containers
         .iter()
         .filter(|container| {
-            container.init && container.asks_for(resource) == Some(grant.allocation.ids.len())
+            container.init
+                && container.asks_for(resource).map(|count| count as usize)
+                    == Some(grant.allocation.ids.len())
         })
         .map(|container| container.name.as_str())
         .filter(|name| !taken.contains(name))

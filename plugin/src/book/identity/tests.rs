@@ -13,7 +13,7 @@ fn grant(id: &str, ids: &[&str], second: u64) -> Held {
             ids: ids.iter().map(|id| (*id).to_owned()).collect(),
             build: "build".to_owned(),
             created_ns: seconds(second),
-            grant: String::new(),
+            grant: Box::default(),
         },
         owner: None,
     }
@@ -50,14 +50,14 @@ fn gone(grants: &[&Held], holdings: &[Holding], pods: &Pods, now_ns: u64) -> Vec
 }
 
 /// Name, whether it is an init container, devices.
-type Containers<'a> = &'a [(&'a str, bool, usize)];
+type Containers<'a> = &'a [(&'a str, bool, u32)];
 
 /// Each pod: name, UID, second of its creation, containers.
 fn pods(pods: &[(&str, &str, u64, Containers<'_>)]) -> Pods {
-    let container = |(name, init, count): &(&str, bool, usize)| PodContainer {
+    let container = |(name, init, count): &(&str, bool, u32)| PodContainer {
         name: (*name).to_owned(),
         init: *init,
-        resources: [(RESOURCE.to_owned(), *count)].into(),
+        resources: [(RESOURCE.into(), *count)].into(),
         environment: Box::default(),
         preloads: false,
         state: ContainerState::Unknown,
@@ -65,8 +65,6 @@ fn pods(pods: &[(&str, &str, u64, Containers<'_>)]) -> Pods {
     };
     let entry = |(name, uid, second, containers): &(&str, &str, u64, Containers<'_>)| {
         let pod = Pod {
-            namespace: "ns".to_owned(),
-            name: (*name).to_owned(),
             uid: (*uid).to_owned(),
             created_ns: seconds(*second),
             deleting: false,

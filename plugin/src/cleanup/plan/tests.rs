@@ -18,10 +18,10 @@ fn grant(id: &str, device: &str, build: &str, owner: Option<&str>) -> Found {
     };
     let allocation = Allocation {
         resource: "firstlight.dev/p".to_owned(),
-        ids: vec![device.to_owned()],
+        ids: [device.to_owned()].into(),
         build: build.to_owned(),
         created_ns: 0,
-        grant: String::new(),
+        grant: Box::default(),
     };
     let owner = owner.map(|pod| Owner {
         namespace: "ns".to_owned(),
