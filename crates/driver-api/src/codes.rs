@@ -22,7 +22,7 @@ fn find(table: &'static [(u32, &'static str)], code: u32) -> Option<&'static str
     table.iter().find(|(number, _)| *number == code).map(|(_, name)| *name)
 }
 
-/// Read from the runtimes 12.9 and 13.5, where they are identical.
+/// Read from the runtimes 12.8 to 13.5, where they are identical.
 static TEXTS: [(u32, &str); 25] = [
     (1, "invalid argument"),
     (2, "out of memory"),
@@ -30,7 +30,7 @@ static TEXTS: [(u32, &str); 25] = [
     (34, "CUDA driver is a stub library"),
     (35, "CUDA driver version is insufficient for CUDA runtime version"),
     (36, "API call is not supported in the installed CUDA driver"),
-    (46, "all CUDA-capable devices are busy or unavailable"),
+    (46, "CUDA-capable device(s) is/are busy or unavailable"),
     (100, "no CUDA-capable device is detected"),
     (101, "invalid device ordinal"),
     (103, "integrity checks failed"),

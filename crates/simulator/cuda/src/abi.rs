@@ -26,10 +26,15 @@ impl Code {
     pub(crate) const INVALID_DEVICE: Self = Self(101);
     pub(crate) const INVALID_CONTEXT: Self = Self(201);
     pub(crate) const INVALID_IMAGE: Self = Self(200);
+    pub(crate) const NO_BINARY: Self = Self(209);
+    pub(crate) const UNSUPPORTED_LIMIT: Self = Self(215);
+    pub(crate) const INVALID_PTX: Self = Self(218);
+    pub(crate) const UNSUPPORTED_PTX: Self = Self(222);
     pub(crate) const FILE_NOT_FOUND: Self = Self(301);
     pub(crate) const INVALID_HANDLE: Self = Self(400);
     pub(crate) const ILLEGAL_STATE: Self = Self(401);
     pub(crate) const NOT_FOUND: Self = Self(500);
+    pub(crate) const CONTEXT_IS_DESTROYED: Self = Self(709);
     pub(crate) const ALREADY_REGISTERED: Self = Self(712);
     pub(crate) const NOT_REGISTERED: Self = Self(713);
     pub(crate) const GRAPH_UPDATE_FAILED: Self = Self(910);
@@ -68,6 +73,17 @@ pub(crate) fn put<T>(out: *mut T, value: T) -> Done {
 /// Writes an out-parameter that may be null.
 pub(crate) fn offer<T>(out: *mut T, value: T) {
     let _ = put(out, value);
+}
+
+/// Writes an out-parameter, 0 where there is nothing to write: some functions of a driver leave none as it was.
+pub(crate) fn put_or_zero<T: Default>(out: *mut T, value: Result<T, Code>) -> Done {
+    match value {
+        Ok(value) => put(out, value),
+        Err(code) => {
+            offer(out, T::default());
+            Err(code)
+        }
+    }
 }
 
 /// Reads a parameter passed by address.

@@ -13,12 +13,30 @@ const NONE: u32 = 0;
 const ACTIVE: u32 = 1;
 const INVALIDATED: u32 = 2;
 
+/// `CU_STREAM_CAPTURE_MODE_GLOBAL`.
+const EVERYWHERE: u32 = 0;
+
 /// Captures in progress in the whole process: a launch looks no further when there is none.
 static ACTIVE_CAPTURES: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether any stream is captured.
 pub(crate) fn any() -> bool {
     ACTIVE_CAPTURES.load(Ordering::Relaxed) > 0
+}
+
+/// Refuses a call that no capture of mode `CU_STREAM_CAPTURE_MODE_GLOBAL` allows anywhere in the process, and ends
+/// such captures; a thread with another mode may.
+pub(crate) fn permit(state: &mut State) -> Done {
+    if !any() || MODE.get() != EVERYWHERE {
+        return Ok(());
+    }
+    let captures = state.streams.values_mut().filter_map(|stream| stream.capture.as_mut());
+    let mut done = Ok(());
+    for capture in captures.filter(|capture| capture.everywhere) {
+        capture.valid = false;
+        done = Err(Code::CAPTURE_UNSUPPORTED);
+    }
+    done
 }
 
 /// The capture that began in this stream is over: streams that took part are free.
@@ -42,7 +60,7 @@ fn begin(stream: Handle, mode: u32) -> Done {
     let id = state.mint(Kind::Graph);
     // The legacy stream cannot be captured; the per-thread one could, and is not simulated.
     let known = state.streams.get_mut(&stream).ok_or(Code::CAPTURE_UNSUPPORTED)?;
-    known.capture = Some(Capture { id, nodes: Vec::new(), valid: true });
+    known.capture = Some(Capture { id, nodes: Vec::new(), valid: true, everywhere: mode == EVERYWHERE });
     ACTIVE_CAPTURES.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }

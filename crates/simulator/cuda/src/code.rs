@@ -1,45 +1,113 @@
-//! Libraries and modules. What an image contains is not read (its kernels could not run anyway): a kernel or
-//! variable is minted for the name that is asked for, the same one each time.
+//! Libraries and modules. A PTX text is read for what it declares; what is compiled is not (its kernels could not run
+//! anyway): there a kernel or variable is minted for the name that is asked for, the same one each time.
 #![expect(unsafe_code, reason = "exported symbols have C names")]
 
 use crate::abi::{Code, Done, Handle, Raw, driver, get, offer, put, text};
 use crate::memory::{allocate, release};
+use crate::ptx::{Fault, Ptx};
 use crate::ranges::Memory;
-use crate::state::{Image, Kernel, Kind, State, is, state};
+use crate::state::{Image, Kernel, Kind, State, device, is, state};
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char};
+use std::io::ErrorKind;
 
-/// A fatbin's wrapper, a fatbin, an ELF file; what else begins like text is PTX.
-const WRAPPER: u32 = 0x4662_43b1;
-const FATBIN: u32 = 0xba55_ed50;
-const ELF: u32 = 0x464c_457f;
+/// How a fatbin's wrapper, a fatbin and an ELF file begin; what else begins like text is PTX.
+const WRAPPER: [u8; 4] = 0x4662_43b1_u32.to_le_bytes();
+const FATBIN: [u8; 4] = 0xba55_ed50_u32.to_le_bytes();
+const ELF: [u8; 4] = *b"\x7fELF";
+/// `EM_CUDA`.
+const MACHINE: u16 = 190;
 
-/// Size of a variable, since the image is not read: more than any constant memory.
+/// Size of a variable in an image that is not read: more than any constant memory.
 const GLOBAL_BYTES: u64 = 1 << 20;
 
-fn check_image(image: Raw) -> Done {
-    let magic: u32 = get(image.cast_const().cast())?;
-    let printable =
-        magic.to_le_bytes().iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~'));
-    if matches!(magic, WRAPPER | FATBIN | ELF) || printable { Ok(()) } else { Err(Code::INVALID_IMAGE) }
+/// What is known of an image.
+#[derive(Debug, Default)]
+pub(crate) enum Content {
+    /// Compiled code: whatever is asked for is in it.
+    #[default]
+    Compiled,
+    Text(Ptx),
+    /// Of a library: said when something in it is asked for.
+    Broken(Code),
 }
 
-fn check_file(path: *const c_char) -> Done {
-    let path = text(path)?;
-    std::fs::metadata(path).map(|_| ()).map_err(|_| Code::FILE_NOT_FOUND)
+fn part<T: Copy>(image: Raw, offset: usize) -> Result<T, Code> {
+    get(image.cast_const().cast::<u8>().wrapping_add(offset).cast())
 }
 
-fn add(state: &mut State, out: *mut Handle, kind: Kind) -> Done {
+/// Whether an image begins with these bytes; of one that does not, nothing behind the first other byte is read.
+fn begins(image: Raw, bytes: [u8; 4]) -> Result<bool, Code> {
+    for (offset, wanted) in bytes.into_iter().enumerate() {
+        if part::<u8>(image, offset)? != wanted {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn read(image: Raw) -> Result<Content, Code> {
+    if begins(image, WRAPPER)? {
+        return Ok(Content::Compiled);
+    }
+    if begins(image, ELF)? {
+        return if part::<u16>(image, 18)? == MACHINE {
+            Ok(Content::Compiled)
+        } else {
+            Err(Code::INVALID_IMAGE)
+        };
+    }
+    if begins(image, FATBIN)? {
+        return match (part::<u16>(image, 4)?, part::<u64>(image, 8)?) {
+            (1, 0) => Err(Code::NO_BINARY),
+            (1, _) => Ok(Content::Compiled),
+            _ => Err(Code::INVALID_IMAGE),
+        };
+    }
+    if !matches!(part::<u8>(image, 0)?, b'\t' | b'\n' | b'\r' | b' '..=b'~') {
+        return Err(Code::INVALID_IMAGE);
+    }
+    Ptx::parse(&text(image.cast_const().cast())?).map(Content::Text).map_err(|fault| match fault {
+        Fault::Foreign => Code::INVALID_IMAGE,
+        Fault::TooNew => Code::UNSUPPORTED_PTX,
+        Fault::Wrong => Code::INVALID_PTX,
+    })
+}
+
+/// The bytes of a file, and zeros behind them: a text ends there.
+fn file(path: *const c_char) -> Result<Vec<u8>, Code> {
+    let mut bytes = std::fs::read(text(path)?).map_err(|error| match error.kind() {
+        ErrorKind::IsADirectory => Code::OUT_OF_MEMORY,
+        _ => Code::FILE_NOT_FOUND,
+    })?;
+    bytes.extend([0; 64]);
+    Ok(bytes)
+}
+
+fn add(state: &mut State, out: *mut Handle, kind: Kind, content: Content) -> Done {
     let image = state.mint(kind);
     put(out, image)?;
-    state.images.insert(image, Image::default());
+    state.images.insert(image, Image { content, ..Image::default() });
     Ok(())
 }
 
-fn add_module(out: *mut Handle) -> Done {
+/// A library is looked into only when something in it is asked for.
+fn add_library(out: *mut Handle, image: Raw) -> Done {
     let mut state = state()?;
-    state.context(0)?;
-    add(&mut state, out, Kind::Module)
+    get(image.cast_const().cast::<u8>())?;
+    add(&mut state, out, Kind::Library, read(image).unwrap_or_else(Content::Broken))
+}
+
+fn add_module(out: *mut Handle, image: Raw) -> Done {
+    let mut state = state()?;
+    let model = device(state.current_device()?)?.model;
+    let content = read(image)?;
+    if let Content::Text(ptx) = &content
+        && !ptx.fits(model.capability_major, model.capability_minor)
+    {
+        return Err(Code::INVALID_PTX);
+    }
+    add(&mut state, out, Kind::Module, content)
 }
 
 /// The image that a handle names: a library, a module, or the module of a library.
@@ -52,13 +120,27 @@ fn image_of(state: &State, handle: Handle, kind: Kind) -> Result<Handle, Code> {
     state.images.iter().find_map(of_library).ok_or(Code::INVALID_HANDLE)
 }
 
+/// A library says of an empty name that it is not there; a module, that it is no name.
 fn kernel(out: *mut Handle, image: Handle, kind: Kind, name: *const c_char) -> Done {
     let name = text(name)?;
     let mut state = state()?;
     let image = image_of(&state, image, kind)?;
-    let known = state.images.get(&image).and_then(|known| known.kernels.get(&name)).copied();
-    if let Some(known) = known {
-        return put(out, known);
+    if name.is_empty() && kind == Kind::Module {
+        return Err(Code::INVALID_VALUE);
+    }
+    let known = state.images.get(&image).ok_or(Code::INVALID_HANDLE)?;
+    match &known.content {
+        Content::Broken(code) => return Err(*code),
+        Content::Text(ptx) if !ptx.kernels.contains(&name) => {
+            if kind == Kind::Module {
+                offer(out, 0);
+            }
+            return Err(Code::NOT_FOUND);
+        }
+        Content::Text(_) | Content::Compiled => {}
+    }
+    if let Some(known) = known.kernels.get(&name) {
+        return put(out, *known);
     }
     let kernel = state.mint(Kind::Kernel);
     put(out, kernel)?;
@@ -70,21 +152,36 @@ fn kernel(out: *mut Handle, image: Handle, kind: Kind, name: *const c_char) -> D
     Ok(())
 }
 
+/// Where a variable is, and its bytes.
+fn variable(state: &mut State, image: Handle, name: String) -> Result<(u64, u64), Code> {
+    let known = state.images.get(&image).ok_or(Code::INVALID_HANDLE)?;
+    let bytes = match &known.content {
+        Content::Broken(code) => return Err(*code),
+        Content::Text(ptx) if ptx.kernels.contains(&name) => return Err(Code::INVALID_VALUE),
+        Content::Text(ptx) => *ptx.variables.get(&name).ok_or(Code::NOT_FOUND)?,
+        Content::Compiled => GLOBAL_BYTES,
+    };
+    if let Some(known) = known.globals.get(&name) {
+        return Ok((*known, bytes));
+    }
+    let address = allocate(state, bytes, Memory::Device, 0)?;
+    if let Some(image) = state.images.get_mut(&image) {
+        image.globals.insert(name, address);
+    }
+    Ok((address, bytes))
+}
+
 fn global(out: *mut u64, bytes: *mut usize, image: Handle, kind: Kind, name: *const c_char) -> Done {
     let name = text(name)?;
     let mut state = state()?;
     let image = image_of(&state, image, kind)?;
-    let known = state.images.get(&image).and_then(|known| known.globals.get(&name)).copied();
-    let address = match known {
-        Some(known) => known,
-        None => allocate(&mut state, GLOBAL_BYTES, Memory::Device, 0)?,
-    };
-    if let Some(image) = state.images.get_mut(&image) {
-        image.globals.insert(name, address);
-    }
+    let nowhere = out.is_null() && bytes.is_null();
+    let found =
+        if nowhere || name.is_empty() { Err(Code::INVALID_VALUE) } else { variable(&mut state, image, name) };
+    let (address, size) = found.unwrap_or_default();
     offer(out, address);
-    offer(bytes, usize::try_from(GLOBAL_BYTES).unwrap_or(usize::MAX));
-    Ok(())
+    offer(bytes, usize::try_from(size).unwrap_or(usize::MAX));
+    found.map(|_| ())
 }
 
 fn unload(image: Handle, kind: Kind) -> Done {
@@ -104,7 +201,10 @@ fn unload(image: Handle, kind: Kind) -> Done {
 fn count_kernels(out: *mut u32, image: Handle, kind: Kind) -> Done {
     let state = state()?;
     let image = image_of(&state, image, kind)?;
-    let count = state.images.get(&image).map_or(0, |image| image.kernels.len());
+    let count = state.images.get(&image).map_or(0, |image| match &image.content {
+        Content::Text(ptx) => ptx.kernels.len(),
+        Content::Compiled | Content::Broken(_) => image.kernels.len(),
+    });
     put(out, u32::try_from(count).unwrap_or(u32::MAX))
 }
 
@@ -113,16 +213,15 @@ driver! {
         out: *mut Handle, image: Raw, _options: Raw, _values: Raw, _count: u32, _library_options: Raw,
         _library_values: Raw, _library_count: u32,
     ) {
-        check_image(image)?;
-        add(&mut *state()?, out, Kind::Library)
+        add_library(out, image)
     }
 
     fn cuLibraryLoadFromFile(
         out: *mut Handle, path: *const c_char, _options: Raw, _values: Raw, _count: u32, _library_options: Raw,
         _library_values: Raw, _library_count: u32,
     ) {
-        check_file(path)?;
-        add(&mut *state()?, out, Kind::Library)
+        let mut bytes = file(path)?;
+        add_library(out, bytes.as_mut_ptr().cast())
     }
 
     fn cuLibraryUnload(library: Handle) {
@@ -133,7 +232,7 @@ driver! {
         kernel(out, library, Kind::Library, name)
     }
 
-    /// Kernels that were asked for so far: others are not known.
+    /// Of compiled code: kernels that were asked for so far; others are not known.
     fn cuLibraryGetKernelCount(out: *mut u32, library: Handle) {
         count_kernels(out, library, Kind::Library)
     }
@@ -155,23 +254,20 @@ driver! {
     }
 
     fn cuModuleLoad(out: *mut Handle, path: *const c_char) {
-        check_file(path)?;
-        add_module(out)
+        let mut bytes = file(path)?;
+        add_module(out, bytes.as_mut_ptr().cast())
     }
 
     fn cuModuleLoadData(out: *mut Handle, image: Raw) {
-        check_image(image)?;
-        add_module(out)
+        add_module(out, image)
     }
 
     fn cuModuleLoadDataEx(out: *mut Handle, image: Raw, _count: u32, _options: Raw, _values: Raw) {
-        check_image(image)?;
-        add_module(out)
+        add_module(out, image)
     }
 
     fn cuModuleLoadFatBinary(out: *mut Handle, image: Raw) {
-        check_image(image)?;
-        add_module(out)
+        add_module(out, image)
     }
 
     fn cuModuleUnload(module: Handle) {

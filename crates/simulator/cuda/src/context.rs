@@ -6,9 +6,15 @@ use crate::state::{Context, Kind, Locked, State, Stream, current, device, pop, p
 use crate::{capture, memory, ranges};
 use std::collections::BTreeMap;
 
+/// `CU_CTX_FLAGS_MASK` (cuda.h).
+const FLAGS: u32 = 0xff;
+
 fn create(out: *mut Handle, flags: u32, ordinal: i32) -> Done {
     let mut state = state()?;
     device(ordinal)?;
+    if flags & !FLAGS != 0 {
+        return Err(Code::INVALID_VALUE);
+    }
     let context = state.mint(Kind::Context);
     put(out, context)?;
     state.contexts.insert(
@@ -82,12 +88,11 @@ fn release(ordinal: i32) -> Done {
     Ok(())
 }
 
-/// The handle stays current in threads that have it, and is usable again once retained.
+/// The handle stays current in threads that have it, and is usable again once retained. Who retained it before still
+/// has to release it.
 fn reset(ordinal: i32) -> Done {
     let mut state = state()?;
-    let device = state.per_device(ordinal)?;
-    let primary = device.primary;
-    device.retained = 0;
+    let primary = state.per_device(ordinal)?.primary;
     clear(state, primary);
     Ok(())
 }
@@ -95,6 +100,9 @@ fn reset(ordinal: i32) -> Done {
 fn set_primary_flags(ordinal: i32, flags: u32) -> Done {
     let mut state = state()?;
     let device = state.per_device(ordinal)?;
+    if flags & !FLAGS != 0 {
+        return Err(Code::INVALID_VALUE);
+    }
     device.primary_flags = flags;
     let primary = device.primary;
     if let Some(context) = state.contexts.get_mut(&primary) {
@@ -105,6 +113,9 @@ fn set_primary_flags(ordinal: i32, flags: u32) -> Done {
 
 fn destroy(context: Handle) -> Done {
     let state = state()?;
+    if context == 0 {
+        return Err(Code::INVALID_VALUE);
+    }
     match state.contexts.get(&context) {
         Some(known) if !known.primary => {}
         _ => return Err(Code::INVALID_CONTEXT),
@@ -117,7 +128,13 @@ fn destroy(context: Handle) -> Done {
 }
 
 fn push_known(context: Handle) -> Done {
-    state()?.contexts.get(&context).ok_or(Code::INVALID_CONTEXT)?;
+    let state = state()?;
+    if context == 0 {
+        return Err(Code::INVALID_VALUE);
+    }
+    if state.primary(context).is_none() && !state.contexts.contains_key(&context) {
+        return Err(Code::INVALID_CONTEXT);
+    }
     push(context);
     Ok(())
 }
@@ -129,19 +146,24 @@ fn pop_into(out: *mut Handle) -> Done {
     Ok(())
 }
 
-/// Defaults of `CUlimit`: stack, printf buffer, heap, depth, pending launches, L2 fetch granularity.
-fn default_limit(limit: u32) -> Result<u64, Code> {
+/// Defaults of `CUlimit`: stack, printf buffer, heap, depth, pending launches, L2 fetch granularity; then the persisting
+/// part of L2, and shared memory and state of graphics contexts, which there are none of.
+fn default_limit(limit: u32, capability: u8) -> Result<u64, Code> {
     match limit {
         0 => Ok(1024),
         1 => Ok(6 << 20),
         2 => Ok(8 << 20),
-        3 => Ok(2),
+        3 if capability < 9 => Ok(2),
         4 => Ok(2048),
         5 => Ok(64),
-        6 | 10 => Ok(0),
+        6..=8 => Ok(0),
+        3 | 9 => Err(Code::UNSUPPORTED_LIMIT),
         _ => Err(Code::INVALID_VALUE),
     }
 }
+
+/// Most local memory of a thread (CUDA C++ programming guide, *Compute Capabilities*).
+const DEEPEST_STACK: usize = 512 << 10;
 
 driver! {
     fn cuDevicePrimaryCtxRetain(out: *mut Handle, ordinal: i32) {
@@ -177,7 +199,8 @@ driver! {
         let mut state = state()?;
         let device = state.per_device(ordinal)?;
         put(flags, device.primary_flags)?;
-        put(active, i32::from(device.retained > 0))
+        let primary = device.primary;
+        put(active, i32::from(state.contexts.contains_key(&primary)))
     }
 
     fn cuCtxCreate(out: *mut Handle, flags: u32, ordinal: i32) {
@@ -224,8 +247,7 @@ driver! {
     /// The runtime sets a primary context before it retains it, so the handle of one that is not active is taken.
     fn cuCtxSetCurrent(context: Handle) {
         let state = state()?;
-        let primary = state.devices.iter().any(|device| device.primary == context);
-        if context != 0 && !primary && !state.contexts.contains_key(&context) {
+        if context != 0 && state.primary(context).is_none() && !state.contexts.contains_key(&context) {
             return Err(Code::INVALID_CONTEXT);
         }
         set_current(context);
@@ -258,8 +280,9 @@ driver! {
     }
 
     fn cuCtxGetFlags(out: *mut u32) {
-        let flags = state()?.context(0)?.1.flags;
-        put(out, flags)
+        let state = state()?;
+        let flags = state.context(0).map(|(_, context)| context.flags);
+        put(out, flags.or_else(|code| state.primary(current()).map(|(_, device)| device.primary_flags).ok_or(code))?)
     }
 
     fn cuCtxSetFlags(flags: u32) {
@@ -269,14 +292,19 @@ driver! {
     }
 
     fn cuCtxGetLimit(out: *mut usize, limit: u32) {
-        let usual = default_limit(limit)?;
-        let value = state()?.context(0)?.1.limits.get(&limit).copied().unwrap_or(usual);
+        let state = state()?;
+        let (_, context) = state.context(0)?;
+        let usual = default_limit(limit, device(context.device)?.model.capability_major)?;
+        let value = context.limits.get(&limit).copied().unwrap_or(usual);
         put(out, usize::try_from(value).unwrap_or(usize::MAX))
     }
 
     fn cuCtxSetLimit(limit: u32, value: usize) {
-        default_limit(limit)?;
         let mut state = state()?;
+        default_limit(limit, device(state.current_device()?)?.model.capability_major)?;
+        if limit == 0 && value > DEEPEST_STACK {
+            return Err(Code::INVALID_VALUE);
+        }
         let context = state.contexts.get_mut(&current()).ok_or(Code::INVALID_CONTEXT)?;
         context.limits.insert(limit, value as u64);
         Ok(())
@@ -343,6 +371,5 @@ fn device_of(context: Handle) -> Result<i32, Code> {
     if let Some(known) = state.contexts.get(&context) {
         return Ok(known.device);
     }
-    let ordinal = state.devices.iter().position(|device| device.primary == context);
-    ordinal.and_then(|ordinal| i32::try_from(ordinal).ok()).ok_or(Code::INVALID_CONTEXT)
+    state.primary(context).map(|(ordinal, _)| ordinal).ok_or(Code::INVALID_CONTEXT)
 }

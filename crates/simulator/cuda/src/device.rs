@@ -1,7 +1,7 @@
 //! Devices: count, names, identities.
 #![expect(unsafe_code, reason = "exported symbols have C names")]
 
-use crate::abi::{Code, driver, put, put_text, text};
+use crate::abi::{Code, driver, put, put_or_zero, put_text, text};
 use crate::attributes;
 use crate::state::{device, state};
 use firstlight_simulator::identity::Pci;
@@ -28,7 +28,7 @@ driver! {
 
     fn cuDeviceTotalMem_v2(out: *mut usize, ordinal: i32) {
         state()?;
-        put(out, usize::try_from(device(ordinal)?.memory_bytes).unwrap_or(usize::MAX))
+        put_or_zero(out, device(ordinal).map(|device| usize::try_from(device.memory_bytes).unwrap_or(usize::MAX)))
     }
 
     fn cuDeviceGetAttribute(out: *mut i32, attribute: i32, ordinal: i32) {
@@ -56,7 +56,11 @@ driver! {
     fn cuDeviceGetPCIBusId(out: *mut c_char, length: i32, ordinal: i32) {
         state()?;
         let Pci { domain, bus, device: slot } = device(ordinal)?.pci;
-        put_text(out, length, &format!("{domain:04X}:{bus:02X}:{slot:02X}.0"))
+        let id = format!("{domain:04X}:{bus:02X}:{slot:02X}.0");
+        put_text(out, length, &id)?;
+        // Unlike a name, an id that was cut is an error.
+        let room = usize::try_from(length).unwrap_or(0);
+        if id.len() < room { Ok(()) } else { Err(Code::INVALID_VALUE) }
     }
 
     fn cuDeviceGetByPCIBusId(out: *mut i32, id: *const c_char) {

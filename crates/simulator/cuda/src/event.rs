@@ -7,8 +7,9 @@ use crate::stream;
 use crate::work::{Node, keep};
 use std::time::Instant;
 
-/// `CU_EVENT_DISABLE_TIMING`.
+/// `CU_EVENT_DISABLE_TIMING`, `CU_EVENT_INTERPROCESS`; the flag 1 is `CU_EVENT_BLOCKING_SYNC`.
 const NO_TIMING: u32 = 2;
+const INTERPROCESS: u32 = 4;
 
 fn record(event: Handle, stream: Handle) -> Done {
     let mut state = state()?;
@@ -58,8 +59,11 @@ driver! {
     fn cuEventCreate(out: *mut Handle, flags: u32) {
         let mut state = state()?;
         let (context, _) = state.context(0)?;
-        // Interprocess events need what no other process can open here.
-        if flags & 4 != 0 {
+        if flags & !(1 | NO_TIMING | INTERPROCESS) != 0 || flags & (NO_TIMING | INTERPROCESS) == INTERPROCESS {
+            return Err(Code::INVALID_VALUE);
+        }
+        // These need what no other process can open here.
+        if flags & INTERPROCESS != 0 {
             return Err(Code::NOT_SUPPORTED);
         }
         let event = state.mint(Kind::Event);

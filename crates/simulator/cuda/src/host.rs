@@ -1,23 +1,39 @@
 //! Page-locked host memory. Nothing is locked here: a device that is host memory needs no pinned pages.
 #![expect(unsafe_code, reason = "exported symbols have C names")]
 
-use crate::abi::{Code, Done, Raw, driver, put};
+use crate::abi::{Code, Done, Raw, driver, offer, put, put_or_zero};
 use crate::memory;
 use crate::pages;
 use crate::ranges::{Memory, Range};
 use crate::state::state;
 
+/// `CU_MEMHOSTALLOC_PORTABLE`, `…_DEVICEMAP` (what all such memory is) and `…_WRITECOMBINED`.
+const MAPPED: u32 = 2;
+const KNOWN: u32 = 1 | MAPPED | 4;
+
 fn allocate(out: *mut u64, bytes: usize, flags: u32) -> Done {
     let mut state = state()?;
-    let (context, known) = state.context(0)?;
-    let device = known.device;
+    let known = state.context(0).map(|(context, known)| (context, known.device));
+    let (context, device) = known.inspect_err(|_| offer(out, 0))?;
     let bytes = bytes as u64;
-    if bytes == 0 || out.is_null() {
+    if out.is_null() || flags & !KNOWN != 0 {
+        offer(out, 0);
         return Err(Code::INVALID_VALUE);
+    }
+    if bytes == 0 {
+        return put(out, 0);
     }
     let charged = pages::round(bytes).ok_or(Code::OUT_OF_MEMORY)?;
     let base = pages::private(charged).ok_or(Code::OUT_OF_MEMORY)?;
-    state.ranges.insert(Range { base, bytes, charged, memory: Memory::Host, device, context, flags });
+    state.ranges.insert(Range {
+        base,
+        bytes,
+        charged,
+        memory: Memory::Host,
+        device,
+        context,
+        flags: flags | MAPPED,
+    });
     put(out, base)
 }
 
@@ -78,7 +94,7 @@ driver! {
         let address = pointer.addr() as u64;
         match state.ranges.at(address) {
             Some(range) if !range.on_device() => put(out, address),
-            _ => Err(Code::INVALID_VALUE),
+            _ => put_or_zero(out, Err(Code::INVALID_VALUE)),
         }
     }
 

@@ -10,8 +10,17 @@ use std::ffi::c_char;
 /// `CUfunction_attribute`: most dynamic shared memory, and the preferred carve-out; both can be set.
 const DYNAMIC_SHARED: u32 = 8;
 const CARVEOUT: u32 = 9;
-/// The last attribute of CUDA 13.
-const LAST: u32 = 16;
+/// The last attribute of CUDA 13.0.
+const LAST: u32 = 15;
+
+/// Dynamic shared memory of a launch that nobody has to allow.
+pub(crate) const SHARED: u32 = 49152;
+
+/// Most dynamic shared memory that a launch of this kernel may have.
+pub(crate) fn most_shared(state: &State, kernel: Handle) -> Result<u32, Code> {
+    let allowed = find(state, kernel)?.attributes.get(&DYNAMIC_SHARED).copied();
+    Ok(allowed.and_then(|allowed| u32::try_from(allowed).ok()).unwrap_or(SHARED).max(SHARED))
+}
 
 /// Device attributes that limit a kernel.
 const RESIDENT_THREADS: i32 = 39;

@@ -40,6 +40,7 @@ mod memory;
 mod pages;
 mod pointer;
 mod pool;
+mod ptx;
 mod ranges;
 mod state;
 mod stream;

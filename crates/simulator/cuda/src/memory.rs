@@ -3,10 +3,11 @@
 #![expect(unsafe_code, reason = "exported symbols have C names")]
 
 use crate::abi::{Code, Done, Handle, driver, offer, put};
+use crate::capture;
 use crate::entry;
 use crate::pages;
 use crate::ranges::{Memory, Range};
-use crate::state::{State, device, raw, state};
+use crate::state::{State, current, device, raw, state};
 use crate::stream;
 use firstlight_simulator::machine::Machine;
 
@@ -87,8 +88,33 @@ pub(crate) fn hand_out(state: &mut State, out: *mut u64, base: u64) -> Done {
     put(out, base)
 }
 
+/// Allocates in the current context and tells where; on failure the client's variable becomes 0.
+fn allocate_into(out: *mut u64, bytes: Result<u64, Code>, memory: Memory, flags: u32) -> Done {
+    let done = state().and_then(|mut state| {
+        let bytes = bytes?;
+        capture::permit(&mut state)?;
+        let base = allocate(&mut state, bytes, memory, flags)?;
+        hand_out(&mut state, out, base)
+    });
+    if done.is_err() {
+        offer(out, 0);
+    }
+    done
+}
+
+fn pitched(width: usize, height: usize, element: u32) -> Result<(usize, u64), Code> {
+    if !matches!(element, 4 | 8 | 16) {
+        return Err(Code::INVALID_VALUE);
+    }
+    let row = width.checked_next_multiple_of(PITCH).ok_or(Code::INVALID_VALUE)?;
+    Ok((row, row.checked_mul(height).ok_or(Code::INVALID_VALUE)? as u64))
+}
+
 fn free(base: u64) -> Done {
     let mut state = state()?;
+    if current() != 0 {
+        state.context(0)?;
+    }
     if base == 0 {
         return Ok(());
     }
@@ -100,31 +126,18 @@ fn free(base: u64) -> Done {
 
 driver! {
     fn cuMemAlloc_v2(out: *mut u64, bytes: usize) {
-        let mut state = state()?;
-        let base = allocate(&mut state, bytes as u64, Memory::Device, 0)?;
-        hand_out(&mut state, out, base)
+        allocate_into(out, Ok(bytes as u64), Memory::Device, 0)
     }
 
     fn cuMemAllocPitch_v2(out: *mut u64, pitch: *mut usize, width: usize, height: usize, element: u32) {
-        if !matches!(element, 4 | 8 | 16) {
-            return Err(Code::INVALID_VALUE);
-        }
-        let mut state = state()?;
-        let row = width.checked_next_multiple_of(PITCH).ok_or(Code::INVALID_VALUE)?;
-        let bytes = row.checked_mul(height).ok_or(Code::INVALID_VALUE)?;
-        put(pitch, row)?;
-        let base = allocate(&mut state, bytes as u64, Memory::Device, 0)?;
-        hand_out(&mut state, out, base)
+        let pitched = pitched(width, height, element).and_then(|(row, bytes)| put(pitch, row).map(|()| bytes));
+        allocate_into(out, pitched, Memory::Device, 0)
     }
 
     /// Managed memory counts as the device's from the start: there is no other place for it to be.
     fn cuMemAllocManaged(out: *mut u64, bytes: usize, flags: u32) {
-        if !matches!(flags, 1 | 2) {
-            return Err(Code::INVALID_VALUE);
-        }
-        let mut state = state()?;
-        let base = allocate(&mut state, bytes as u64, Memory::Managed, flags)?;
-        hand_out(&mut state, out, base)
+        let bytes = if matches!(flags, 1 | 2) { Ok(bytes as u64) } else { Err(Code::INVALID_VALUE) };
+        allocate_into(out, bytes, Memory::Managed, flags)
     }
 
     fn cuMemFree_v2(base: u64) {
@@ -134,13 +147,12 @@ driver! {
     /// Clients pass null for the figure that they do not want.
     fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) {
         let mut state = state()?;
-        let ordinal = state.current_device()?;
-        let all = device(ordinal)?.memory_bytes;
-        let used = state.per_device(ordinal)?.used_bytes;
+        let figures = figures(&mut state);
         let number = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        offer(free, number(all.saturating_sub(used)));
-        offer(total, number(all));
-        Ok(())
+        let (left, all) = figures.as_ref().map_or((0, 0), |(left, all)| (number(*left), number(*all)));
+        offer(free, left);
+        offer(total, all);
+        figures.map(|_| ())
     }
 
     fn cuMemGetAddressRange_v2(base: *mut u64, bytes: *mut usize, address: u64) {
@@ -167,6 +179,13 @@ driver! {
     fn cuMemAdvise_v2(address: u64, bytes: usize, _advice: i32, _location: u64) {
         managed(&*state()?, address, bytes)
     }
+}
+
+/// Free and all memory of the current device.
+fn figures(state: &mut State) -> Result<(u64, u64), Code> {
+    let ordinal = state.current_device()?;
+    let all = device(ordinal)?.memory_bytes;
+    Ok((all.saturating_sub(state.per_device(ordinal)?.used_bytes), all))
 }
 
 fn managed(state: &State, address: u64, bytes: usize) -> Done {

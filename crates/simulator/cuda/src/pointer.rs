@@ -1,7 +1,7 @@
 //! What a pointer points to (`CUpointer_attribute`).
 #![expect(unsafe_code, reason = "exported symbols have C names")]
 
-use crate::abi::{Code, Done, Raw, driver, item, put};
+use crate::abi::{Code, Done, Raw, driver, item, put, put_or_zero};
 use crate::ranges::{Memory, Range};
 use crate::state::{State, state};
 
@@ -19,8 +19,9 @@ fn answer(state: &State, out: Raw, attribute: u32, address: u64, range: &Range) 
         3 => put(out.cast(), address),
         // Host memory and managed memory have a host pointer; a device's memory has none that may be used.
         4 if !range.on_device() || range.memory == Memory::Managed => put(out.cast(), address),
+        4 => put_or_zero(out.cast::<u64>(), Err(Code::INVALID_VALUE)),
         6 | 10 | 15 => put(out.cast(), 0_u8),
-        8 => put(out.cast(), u8::try_from(flag(range.memory == Memory::Managed)).unwrap_or(0)),
+        8 => put(out.cast(), flag(range.memory == Memory::Managed)),
         9 => put(out.cast(), range.device),
         // A buffer's number and its start are the same thing here.
         7 | 11 | 19 | 20 => put(out.cast(), range.base),

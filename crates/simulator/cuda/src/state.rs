@@ -1,6 +1,7 @@
 //! All bookkeeping, behind one lock, and the handles that clients get.
 
 use crate::abi::{Code, Handle};
+use crate::code::Content;
 use crate::ranges::Ranges;
 use crate::vmm::Physical;
 use crate::work::{Capture, Node};
@@ -75,6 +76,7 @@ pub(crate) struct Event {
 /// A library or module: kernels and variables are minted as they are asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Image {
+    pub(crate) content: Content,
     pub(crate) kernels: HashMap<String, Handle>,
     pub(crate) globals: HashMap<String, u64>,
     pub(crate) module: Handle,
@@ -166,10 +168,27 @@ impl State {
         self.devices.get_mut(index).ok_or(Code::INVALID_DEVICE)
     }
 
-    /// A context; 0 is the current one.
+    /// A context; 0 is the current one, which may be gone.
     pub(crate) fn context(&self, handle: Handle) -> Result<(Handle, &Context), Code> {
-        let handle = if handle == 0 { current() } else { handle };
-        self.contexts.get(&handle).map(|context| (handle, context)).ok_or(Code::INVALID_CONTEXT)
+        let (handle, otherwise) = match (handle, current()) {
+            (0, 0) => (0, Code::INVALID_CONTEXT),
+            (0, current) => (current, Code::CONTEXT_IS_DESTROYED),
+            _ => (handle, Code::INVALID_CONTEXT),
+        };
+        self.contexts.get(&handle).map(|context| (handle, context)).ok_or(otherwise)
+    }
+
+    /// The device whose primary context this is, active or not.
+    pub(crate) fn primary(&self, context: Handle) -> Option<(i32, &PerDevice)> {
+        let ordinal = self.devices.iter().position(|device| context != 0 && device.primary == context)?;
+        Some((i32::try_from(ordinal).ok()?, self.devices.get(ordinal)?))
+    }
+
+    /// Whether these addresses, at least one, lie in one reservation.
+    pub(crate) fn is_reserved(&self, base: u64, bytes: u64) -> bool {
+        let Some(end) = base.checked_add(bytes).filter(|end| *end > base) else { return false };
+        let reserved = self.reserved.range(..=base).next_back();
+        reserved.is_some_and(|(from, length)| end <= from.saturating_add(*length))
     }
 
     /// The device of the current context.

@@ -103,9 +103,13 @@ driver! {
     }
 
     /// Waiting for an event that was recorded in a captured stream makes this stream part of the capture.
-    fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags: u32) {
+    fn cuStreamWaitEvent(stream: Handle, event: Handle, flags: u32) {
         let mut state = state()?;
         check(&state, stream)?;
+        // CU_EVENT_WAIT_EXTERNAL is the only flag.
+        if flags > 1 {
+            return Err(Code::INVALID_VALUE);
+        }
         let origin = state.events.get(&event).ok_or(Code::INVALID_HANDLE)?.captured;
         let capturing = |origin: &Handle| state.streams.get(origin).is_some_and(|stream| stream.capture.is_some());
         let Some(origin) = origin.filter(capturing) else { return Ok(()) };

@@ -71,7 +71,8 @@ fn unmap(state: &mut State, from: u64, bytes: u64) -> Done {
     let touched: Vec<Range> = state.ranges.within(from, end).copied().collect();
     let inside =
         |range: &Range| matches!(range.memory, Memory::Mapped(_)) && range.base >= from && range.end() <= end;
-    if touched.is_empty() || !touched.iter().all(inside) {
+    // Reserved addresses that nothing is mapped to are unmapped already.
+    if !state.is_reserved(from, bytes) || !touched.iter().all(inside) {
         return Err(Code::INVALID_VALUE);
     }
     for range in touched {
@@ -156,15 +157,16 @@ driver! {
         let bytes = whole(bytes)?;
         let offset = offset as u64;
         let end = base.checked_add(bytes).ok_or(Code::INVALID_VALUE)?;
-        let reserved = state.reserved.range(..=base).next_back();
-        let inside = reserved.is_some_and(|(from, length)| end <= from + length);
-        if flags != 0 || !inside || !base.is_multiple_of(GRANULARITY) || !offset.is_multiple_of(GRANULARITY) {
+        if flags != 0 || !state.is_reserved(base, bytes) || !base.is_multiple_of(GRANULARITY) || !offset.is_multiple_of(GRANULARITY) {
             return Err(Code::INVALID_VALUE);
         }
         let taken = state.ranges.within(base, end).next().is_some();
         let physical = state.physical.get_mut(&handle).ok_or(Code::INVALID_VALUE)?;
-        if taken || offset.checked_add(bytes).is_none_or(|most| most > physical.bytes) {
+        if taken {
             return Err(Code::INVALID_VALUE);
+        }
+        if offset != 0 || bytes > physical.bytes {
+            return Err(Code::NOT_SUPPORTED);
         }
         if !pages::alias(physical.pages + offset, base, bytes) {
             return Err(Code::OUT_OF_MEMORY);

@@ -49,6 +49,8 @@ pub(crate) struct Capture {
     pub(crate) nodes: Vec<Node>,
     /// Whether nothing forbidden has happened yet.
     pub(crate) valid: bool,
+    /// Whether no thread may do meanwhile what cannot be captured.
+    pub(crate) everywhere: bool,
 }
 
 impl Node {

@@ -11,6 +11,9 @@ typedef uint64_t handle;
 static int calls;
 static void from_host(void *data) { calls += *(int *)data; }
 
+static const char PTX[] = "// two things\n.version 8.0\n.target sm_80\n.address_size 64\n"
+                          ".visible .global .align 4 .b8 table[4096];\n.visible .entry add()\n{\nret;\n}\n";
+
 int main(int count, char **words) {
     void *driver = dlopen(words[1], RTLD_NOW);
     if (!driver) return 9;
@@ -25,6 +28,7 @@ int main(int count, char **words) {
     FIND(cuMemAddressReserve); FIND(cuMemAddressFree); FIND(cuMemCreate); FIND(cuMemMap); FIND(cuMemSetAccess);
     FIND(cuMemUnmap); FIND(cuMemRelease); FIND(cuPointerGetAttribute); FIND(cuGetProcAddress_v2);
     FIND(cuGetErrorName); FIND(cuGetErrorString); FIND(cuGetExportTable); FIND(cuFuncGetAttribute);
+    FIND(cuFuncSetAttribute);
 
     handle context = 0, memory = 0, module = 0, kernel = 0, again = 0, stream = 0, event = 0, late = 0;
     size_t free_before = 0, free_now = 0, total = 0, size = 0;
@@ -58,9 +62,12 @@ int main(int count, char **words) {
     printf("memory type %d\n", value);
 
     SAY("an image that is none", cuModuleLoadData(&module, "\001\002\003\004"));
-    MUST(cuModuleLoadData(&module, ".version 8.0"));
+    SAY("a text that is none", cuModuleLoadData(&module, "word .version 8.0"));
+    SAY("a text of tomorrow", cuModuleLoadData(&module, ".version 99.0\n.target sm_80\n"));
+    MUST(cuModuleLoadData(&module, PTX));
     MUST(cuModuleGetFunction(&kernel, module, "add"));
     MUST(cuModuleGetFunction(&again, module, "add"));
+    SAY("a kernel that is not there", cuModuleGetFunction(&event, module, "subtract"));
     printf("same kernel %d\n", kernel == again);
     MUST(cuModuleGetGlobal_v2(&again, &size, module, "table"));
     MUST(cuFuncGetAttribute(&value, 6, kernel));
@@ -68,6 +75,9 @@ int main(int count, char **words) {
     SAY("launch", cuLaunchKernel(kernel, 1, 1, 1, 32, 1, 1, 0, (handle)0, NULL, NULL));
     SAY("launch of an empty grid", cuLaunchKernel(kernel, 0, 1, 1, 32, 1, 1, 0, (handle)0, NULL, NULL));
     SAY("launch of too wide a block", cuLaunchKernel(kernel, 1, 1, 1, 2048, 1, 1, 0, (handle)0, NULL, NULL));
+    SAY("launch with too much shared memory", cuLaunchKernel(kernel, 1, 1, 1, 32, 1, 1, 65536, (handle)0, NULL, NULL));
+    SAY("allowing it", cuFuncSetAttribute(kernel, 8, 65536));
+    SAY("launch with as much, allowed", cuLaunchKernel(kernel, 1, 1, 1, 32, 1, 1, 65536, (handle)0, NULL, NULL));
     SAY("launch of no kernel", cuLaunchKernel((handle)0, 1, 1, 1, 32, 1, 1, 0, (handle)0, NULL, NULL));
     SAY("launch in no stream", cuLaunchKernel(kernel, 1, 1, 1, 32, 1, 1, 0, (handle)0x77, NULL, NULL));
 
@@ -148,7 +158,7 @@ int main(int count, char **words) {
     MUST(cuDevicePrimaryCtxRetain(&context, 0));
     MUST(cuMemGetInfo_v2(&free_now, &total));
     printf("after release %zu\n", free_before - free_now);
-    MUST(cuModuleLoadData(&module, ".version 8.0"));
+    MUST(cuModuleLoadData(&module, PTX));
     MUST(cuModuleGetGlobal_v2(&again, &size, module, "table"));
     MUST(cuDevicePrimaryCtxRelease_v2(0));
     MUST(cuDevicePrimaryCtxRetain(&context, 0));

@@ -217,7 +217,17 @@ def devices(driver):
         buffer = ctypes.create_string_buffer(b"\xaa" * 64)
         print(f"PCI id in {room} bytes:", driver.library.cuDeviceGetPCIBusId(buffer, INT(room), INT(0)),
               "untouched" if buffer.raw[0] == 0xAA else "empty" if buffer.raw[0] == 0 else "something")
-    for room in (0, 1, 2):
+
+
+def a_name_in_no_room(driver):
+    driver.ask("init", "cuInit", U32(0))
+    buffer = ctypes.create_string_buffer(b"\xaa" * 64)
+    print("name in 0 bytes:", driver.library.cuDeviceGetName(buffer, INT(0), INT(0)))
+
+
+def devices_by_other_names(driver):
+    driver.ask("init", "cuInit", U32(0))
+    for room in (1, 2):
         buffer = ctypes.create_string_buffer(b"\xaa" * 64)
         print(f"name in {room} bytes:", driver.library.cuDeviceGetName(buffer, INT(room), INT(0)),
               "untouched" if buffer.raw[0] == 0xAA else "empty" if buffer.raw[0] == 0 else "something")
@@ -262,7 +272,6 @@ def contexts(driver):
     driver.number("pop of nothing", "cuCtxPopCurrent_v2")
     driver.ask("push of nothing", "cuCtxPushCurrent_v2", None)
     driver.ask("destruction of nothing", "cuCtxDestroy_v2", None)
-    driver.number("API version of nothing", "cuCtxGetApiVersion", None, width=U32)
     driver.number("flags without a context", "cuCtxGetFlags", width=U32)
     driver.number("limit without a context", "cuCtxGetLimit", INT(0))
     driver.number("context on device 99", "cuCtxCreate_v2", U32(0), INT(99))
@@ -271,7 +280,6 @@ def contexts(driver):
     two = driver.number("another context", "cuCtxCreate_v2", U32(0), INT(0))
     top = driver.number("current one", "cuCtxGetCurrent")
     print("the second is current:", top.value == two.value)
-    driver.number("API version", "cuCtxGetApiVersion", two, width=U32)
     state(driver, "beside others")
     memory = driver.number("allocation", "cuMemAlloc_v2", U64(1024))
     driver.ask("pop", "cuCtxPopCurrent_v2", ref(top))
@@ -634,6 +642,7 @@ def questions_about_nothing(driver):
 
 
 PARTS = [one_client_from_first_lookup_to_release, lookups_before_init, lookups_without_a_status,
-         lookups_with_four_arguments, lookups_of_null, lookups_after_init, export_tables, devices, contexts, limits,
-         after_the_last_release, reset_of_what_is_not_active, memory, mapped_memory, images, images_of_libraries,
-         names_in_images, launches, streams_and_events, questions_about_nothing]
+         lookups_with_four_arguments, lookups_of_null, lookups_after_init, export_tables, devices,
+         a_name_in_no_room, devices_by_other_names, contexts, limits, after_the_last_release,
+         reset_of_what_is_not_active, memory, mapped_memory, images, images_of_libraries, names_in_images, launches,
+         streams_and_events, questions_about_nothing]

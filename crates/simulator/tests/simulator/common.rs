@@ -57,6 +57,15 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn of(devices: usize) -> Self {
+        Self::granted(devices, "SIM-A10")
+    }
+
+    /// One device of this model.
+    pub(crate) fn of_model(model: &str) -> Self {
+        Self::granted(1, model)
+    }
+
+    fn granted(devices: usize, model: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let driver = driver();
         let mut text = format!(
@@ -68,7 +77,7 @@ impl Machine {
             writeln!(
                 text,
                 "device.{index}.uuid=GPU-{index:08x}-0000-5000-8000-000000000000\n\
-                 device.{index}.pci=00000000:{:02x}:00.0\ndevice.{index}.model=SIM-A10\ndevice.{index}.memory=8589934592",
+                 device.{index}.pci=00000000:{:02x}:00.0\ndevice.{index}.model={model}\ndevice.{index}.memory=8589934592",
                 index + 0x20
             )
             .unwrap();

@@ -2,6 +2,8 @@
 //! What `make deps` fetches may be missing; then those tests say so and end.
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod backend;
 #[cfg(test)]
 mod common;

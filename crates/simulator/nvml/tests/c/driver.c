@@ -64,7 +64,7 @@ void loss_is_told(nvmlDevice_t device) {
     ANSWERS(NVML_SUCCESS, nvmlEventSetCreate(&set));
     ANSWERS(NVML_SUCCESS, nvmlDeviceRegisterEvents(device, nvmlEventTypeXidCriticalError, set));
     ANSWERS(NVML_ERROR_TIMEOUT, nvmlEventSetWait_v2(set, &event.it, 0));
-    ANSWERS(0, cu_module(&module, ".version 8.0"));
+    ANSWERS(0, cu_module(&module, ".version 8.0\n.target sm_75\n.entry kernel()\n{\nret;\n}\n"));
     ANSWERS(0, cu_function(&function, module, "kernel"));
     ANSWERS(0, cu_launch(function, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL));
     ANSWERS(NVML_SUCCESS, nvmlDeviceGetName(device, text, 96));
