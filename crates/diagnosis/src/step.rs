@@ -71,7 +71,7 @@ pub enum What {
         name: String,
         /// The CUDA version asked for, 1000·major + 10·minor.
         version: u64,
-        /// The driver's code; 0 where it answered "success" without a function.
+        /// The driver's code; 0 where it gave no function, as the second version of the lookup says it.
         code: i32,
     },
     /// A private table was asked for.
@@ -193,9 +193,11 @@ impl Step {
             What::Unanswered { name, version, code } => {
                 let name = if name.is_empty() { "an empty name" } else { name.as_str() };
                 match code {
-                    0 => format!(
-                        "asked for {name} (CUDA {}): \"success\", but no function",
-                        say_version(*version)
+                    0 => format!("asked for {name} (CUDA {}): no such function", say_version(*version)),
+                    1 => format!(
+                        "asked for {name} (CUDA {}): refused, {}",
+                        say_version(*version),
+                        driver::say_code(1)
                     ),
                     _ => format!("asked for {name} (CUDA {}): not found", say_version(*version)),
                 }

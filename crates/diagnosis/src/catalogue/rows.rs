@@ -177,10 +177,10 @@ rows! {
         references: [],
     }
     DummySymbolCrash "dummy-symbol-crash" Handshake ALL_ERAS {
-        what: "the driver answered a question with success and no function, and the process crashed on it",
-        evidence: "a lookup returned success with an empty pointer, and the container died by SIGSEGV (exit code 139)",
+        what: "the driver answered the question for a needed function with success and none, and the process crashed on it",
+        evidence: "the lookup of a function that CUDA needs returned success with an empty pointer, and the container died by SIGSEGV (exit code 139)",
         alike: "another preloaded library can crash a process, too: run once without it",
-        fix: "let the driver answer not-found for unknown names and an error for unknown tables, never a placeholder",
+        fix: "use a driver that has every function its clients need; of names that it does not have every driver says success and gives none",
         references: [],
     }
     DeviceQueryFailed "device-query-failed" Enumerate ALL_ERAS {

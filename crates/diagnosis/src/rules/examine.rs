@@ -164,12 +164,15 @@ impl Case<'_> {
     fn crashed(&self, process: &Process) -> Option<Finding> {
         let ContainerState::Terminated { exit_code: SEGV_EXIT, .. } = self.facts.state else { return None };
         let learnt = &process.learnt;
-        let (name, _, _) = learnt.unanswered.iter().find(|(name, _, code)| *code == 0 && !name.is_empty())?;
+        // Every driver of CUDA 12 says success of names that it does not have; only a needed one tells anything.
+        let fatal =
+            |(name, _, code): &&(String, u64, i32)| *code == 0 && driver::is_needed(driver::base(name));
+        let (name, _, _) = learnt.unanswered.iter().find(fatal)?;
         if process.usable() {
             return None;
         }
         let first = format!(
-            "the driver answered the question for {name} with success and no function, and the container died by a segmentation fault.",
+            "the driver answered the question for {name}, which CUDA needs, with success and no function, and the container died by a segmentation fault.",
         );
         Some(Finding::new(reached(process), Cause::DummySymbolCrash, Likely, first))
     }
