@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 
 /// Steps of a process that are kept; of the rest only the number is known.
 pub const MAX_STEPS: usize = 96;
+/// Room that a process begins with. Vectors that grow from nothing leave blocks of sizes that longer lives have, too,
+/// and musl keeps a group of blocks for one that lives.
+const USUAL_STEPS: usize = 12;
 /// Records that may wait for an earlier one; one more, and the missing ones are given up.
 const MAX_HELD: usize = 64;
 /// Names and paths of one sort that are kept. NVIDIA's runtime asks for up to 36 names that drivers lack.
@@ -117,7 +120,7 @@ impl Process {
             started_ns: entry.record.time_ns,
             last_ns: entry.record.time_ns,
             gapless: true,
-            steps: Vec::new(),
+            steps: Vec::with_capacity(USUAL_STEPS),
             steps_dropped: 0,
             learnt: Learnt::default(),
             unanswered_noted: 0,
