@@ -51,12 +51,13 @@ nvml! {
         put(out, memory(&find(handle)?))
     }
 
-    /// Nothing is reserved: all of the memory can be allocated.
+    /// Nothing is reserved: all of the memory can be allocated. A structure of another version is said to be of a
+    /// function that is not there.
     fn nvmlDeviceGetMemoryInfo_v2(handle: Handle, out: *mut MemoryV2) {
         let Memory { total, free, used } = memory(&find(handle)?);
         let version = version::<MemoryV2>(2);
         if get(out.cast::<u32>().cast_const())? != version {
-            return Err(Code::ARGUMENT_VERSION_MISMATCH);
+            return Err(Code::FUNCTION_NOT_FOUND);
         }
         put(out, MemoryV2 { version, total, reserved: 0, free, used })
     }

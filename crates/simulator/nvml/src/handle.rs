@@ -68,12 +68,21 @@ fn by(out: *mut Handle, fits: impl Fn(&Device) -> bool) -> Done {
 }
 
 fn by_uuid_text(uuid: &str, out: *mut Handle) -> Done {
-    let wanted = parse_uuid(uuid).filter(|_| uuid.starts_with("GPU-")).ok_or(Code::INVALID_ARGUMENT)?;
-    by(out, |device| device.uuid == wanted)
+    // NVML compares texts: what is spelled otherwise is not found. `GPU-` may be missing.
+    let plain = uuid.strip_prefix("GPU-").unwrap_or(uuid);
+    let spelled = !plain.bytes().any(|byte| byte.is_ascii_uppercase());
+    let wanted = parse_uuid(&format!("GPU-{plain}")).filter(|_| spelled);
+    by(out, |device| Some(device.uuid) == wanted)
 }
 
 fn by_pci(id: *const c_char, out: *mut Handle) -> Done {
-    let wanted = Pci::parse(&text(id)?).ok_or(Code::INVALID_ARGUMENT)?;
+    let text = text(id)?;
+    let text = text.trim_start();
+    // No device has a second function.
+    if text.rsplit_once('.').is_some_and(|(_, function)| function != "0") {
+        return Err(Code::INVALID_ARGUMENT);
+    }
+    let wanted = Pci::parse(text.strip_prefix("0x").unwrap_or(text)).ok_or(Code::INVALID_ARGUMENT)?;
     by(out, |device| device.pci == wanted)
 }
 

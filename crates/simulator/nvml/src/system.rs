@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "exported symbols have C names")]
 
 use crate::abi::{Code, Done, check, nvml, put, put_text};
+use crate::entry::{hang, number};
 use firstlight_contract::fault::Fault;
 use firstlight_simulator::machine::Machine;
 use firstlight_simulator::version::{CUDA_VERSION, DRIVER_VERSION, NVML_VERSION};
@@ -35,13 +36,16 @@ fn none_of_them(out: *mut u32) -> Done {
     put(out, 0)
 }
 
+/// Works before `nvmlInit`.
+#[unsafe(no_mangle)]
+extern "C" fn nvmlSystemGetNVMLVersion(out: *mut c_char, length: u32) -> u32 {
+    hang("nvmlSystemGetNVMLVersion");
+    number(put_text(out, length, NVML_VERSION))
+}
+
 nvml! {
     fn nvmlSystemGetDriverVersion(out: *mut c_char, length: u32) {
         put_text(out, length, DRIVER_VERSION)
-    }
-
-    fn nvmlSystemGetNVMLVersion(out: *mut c_char, length: u32) {
-        put_text(out, length, NVML_VERSION)
     }
 
     fn nvmlSystemGetCudaDriverVersion(out: *mut i32) {

@@ -76,7 +76,7 @@ impl Machine {
         for index in 0..devices {
             writeln!(
                 text,
-                "device.{index}.uuid=GPU-{index:08x}-0000-5000-8000-000000000000\n\
+                "device.{index}.uuid=GPU-{index:08x}-0000-5000-8000-00000000000a\n\
                  device.{index}.pci=00000000:{:02x}:00.0\ndevice.{index}.model={model}\ndevice.{index}.memory=8589934592",
                 index + 0x20
             )
