@@ -100,8 +100,8 @@ bench: binaries ## Benchmarks: ratios measured side by side
 	@./e2e/bench.sh
 
 .PHONY: hardware-bundle
-hardware-bundle: deps binaries ## Collect what e2e/hardware.sh needs on a machine with a GPU into build/hardware
-	@./e2e/bundle.sh build/hardware
+hardware-bundle: deps binaries ## Collect what e2e/hardware/run.sh needs on a machine with a GPU into build/hardware
+	@./e2e/hardware/bundle.sh build/hardware
 
 .PHONY: clean
 clean: ## Remove build results (not the cache)

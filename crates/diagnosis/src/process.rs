@@ -180,7 +180,7 @@ impl Process {
         self.learnt.first_call_ns.is_some()
     }
 
-    /// Whether a usable GPU was seen: a context exists and the device has memory, on a gapless chain.
+    /// Whether a usable GPU was seen: a context exists, and the device has memory or took a kernel, on a gapless chain.
     pub fn usable(&self) -> bool {
         self.learnt.usable_ns.is_some()
     }
@@ -343,6 +343,10 @@ impl Process {
         // The shim writes counts when a call waits for the device; a call that failed there would have left its
         // own record. So a count that grew after the first launch says that earlier launches were waited for.
         let went_on = self.launched();
+        // A program that knows its device asks for neither count nor memory: that a kernel was taken says more.
+        if self.gapless && self.learnt.init == Some(0) && self.learnt.context {
+            self.learnt.usable_ns.get_or_insert(at_ns);
+        }
         if self.gapless && self.usable() {
             self.learnt.launched_ns.get_or_insert(at_ns);
         }

@@ -282,14 +282,17 @@ impl Case<'_> {
 
     fn success(&self, process: &Process) -> Verdict {
         let learnt = &process.learnt;
-        let devices = learnt.count.unwrap_or(0);
-        let plural = if devices == 1 { "" } else { "s" };
-        let memory = learnt.free_memory.map_or_else(
-            || format!("{} of memory", say_bytes(learnt.total_memory)),
-            |(free, total)| format!("{} of {} memory free", say_bytes(free), say_bytes(total)),
-        );
-        let first =
-            format!("{} lists {devices} device{plural} and holds a context with {memory}.", who(process));
+        let lists = learnt.count.map_or_else(String::new, |devices| {
+            format!(" lists {devices} device{} and", if devices == 1 { "" } else { "s" })
+        });
+        let memory = match (learnt.free_memory, learnt.total_memory) {
+            (Some((free, total)), _) => {
+                format!(" with {} of {} memory free", say_bytes(free), say_bytes(total))
+            }
+            (None, 0) => String::new(),
+            (None, total) => format!(" with {} of memory", say_bytes(total)),
+        };
+        let first = format!("{}{lists} holds a context{memory}.", who(process));
         let mut finding = Finding::new(reached(process), Cause::Ok, Confidence::Certain, first);
         let launches = self.container.launches();
         let confirmed = learnt.confirmed_ns.is_some() && self.is_worker(process);

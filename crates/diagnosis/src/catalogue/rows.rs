@@ -122,7 +122,7 @@ rows! {
     }
     CompatOrStubDriver "compat-or-stub-driver" DriverInit ALL_ERAS {
         what: "a compatibility or stub library stands in place of the driver",
-        evidence: "cuInit returned 34, 803 or 804, or the opened library lies in a directory named compat or stubs",
+        evidence: "cuInit returned 34, 803 or 804, or cuDriverGetVersion 34, or the opened library lies in a directory named compat or stubs",
         alike: "803 with a normal path is driver-user-kernel-mismatch",
         fix: "remove the compat or stubs directory from the image or from LD_LIBRARY_PATH",
         references: ["https://github.com/NVIDIA/nvidia-container-toolkit/issues/291", "https://github.com/ollama/ollama/issues/2229"],

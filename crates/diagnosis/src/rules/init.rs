@@ -45,10 +45,14 @@ impl Case<'_> {
         } else {
             Stage::DriverInit
         };
-        if failure.duty == Duty::Version {
-            return Some(Finding::new(stage, Cause::Unknown, Unknown, first));
-        }
         let finding = |cause, confidence| Finding::new(stage, cause, confidence, first.clone());
+        if failure.duty == Duty::Version {
+            // NVIDIA's stub answers so to every question, and the runtime asks for the version first.
+            return Some(match failure.code {
+                code::STUB_LIBRARY => library_mismatch(process, failure.code, &finding),
+                _ => finding(Cause::Unknown, Unknown),
+            });
+        }
         let finding = match failure.code {
             code::STUB_LIBRARY | code::COMPAT_NOT_SUPPORTED | code::SYSTEM_DRIVER_MISMATCH => {
                 library_mismatch(process, failure.code, &finding)

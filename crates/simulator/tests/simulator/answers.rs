@@ -1,5 +1,5 @@
 //! The driver and its NVML beside those of a real GPU: questions at the edges, and what an H100 under 580.159.04 said.
-//! `e2e/hardware.sh` asks a real one again.
+//! `e2e/hardware/run.sh` asks a real one again.
 
 use crate::common::{Machine, artefacts, driver};
 use std::collections::BTreeMap;
@@ -87,7 +87,7 @@ fn driver_and_nvml_answer_as_real_ones_except_where_said_why() {
     let mut seen = Vec::new();
     for (part, answers) in &simulated {
         let theirs = real.get(part).unwrap_or_else(|| {
-            panic!("no real driver was asked the part `{part}`: e2e/hardware.sh does, its questions-real.txt is the file")
+            panic!("no real driver was asked the part `{part}`: e2e/hardware/run.sh does, its questions-real.txt is the file")
         });
         let all: BTreeMap<_, _> = theirs.iter().map(|(question, answer)| (question, *answer)).collect();
         let ours: BTreeMap<_, _> = answers.iter().map(|(question, answer)| (question, *answer)).collect();

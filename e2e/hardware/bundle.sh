@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Collects what e2e/hardware.sh needs into one folder, for a machine without a network.
-# Usage: e2e/bundle.sh FOLDER (needs `make deps binaries`)
+# Collects what run.sh needs into one folder, for a machine without a network.
+# Usage: e2e/hardware/bundle.sh FOLDER (needs `make deps binaries`)
 set -euo pipefail
-cd "$(dirname "$0")/.."
-out="${1:?usage: e2e/bundle.sh FOLDER}"
+cd "$(dirname "$0")/../.."
+out="${1:?usage: e2e/hardware/bundle.sh FOLDER}"
 current="${FIRSTLIGHT_CACHE:-$HOME/.cache/firstlight}/current"
 target="${CARGO_TARGET_DIR:-target}"
 cargo build --quiet --release -p firstlight-shim --example bench

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # What only a real GPU can show, on a machine that has one: NVIDIA's runtimes, llama.cpp and PyTorch behind the shim,
 # call for call beside the simulator, and what the shim costs there. Needs no cluster and no network.
-# Usage: e2e/hardware.sh BUNDLE REPORTS   (BUNDLE: the folder that `make hardware-bundle` fills)
+# Usage: e2e/hardware/run.sh BUNDLE REPORTS   (BUNDLE: the folder that `make hardware-bundle` fills)
 set -uo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
-bundle="$(cd "${1:?usage: e2e/hardware.sh BUNDLE REPORTS}" && pwd)"
-reports="$(mkdir -p "${2:?usage: e2e/hardware.sh BUNDLE REPORTS}" && cd "$2" && pwd)"
+bundle="$(cd "${1:?usage: e2e/hardware/run.sh BUNDLE REPORTS}" && pwd)"
+reports="$(mkdir -p "${2:?usage: e2e/hardware/run.sh BUNDLE REPORTS}" && cd "$2" && pwd)"
 cli="$bundle/bin/kubectl-firstlight"
 bench="$bundle/bin/bench"
 driver="${FIRSTLIGHT_DRIVER:-$(ldconfig -p | awk '$1 == "libcuda.so.1" && /x86-64/ { print $NF; exit }')}"
@@ -53,7 +53,7 @@ for version in 12.8 12.9 13.0 13.5; do
 done
 
 say "the driver's manners (the golden file of the simulator's tests is questions-real.txt)"
-questions="$here/../crates/simulator/tests/questions"
+questions="$here/../../crates/simulator/tests/questions"
 python3 "$questions" "$driver" >"$reports/questions-real.txt" 2>&1
 python3 "$questions" "$bundle/simulator/libcuda.so.1" >"$reports/questions-simulated.txt" 2>&1
 diff "$reports/questions-real.txt" "$reports/questions-simulated.txt" >"$reports/questions.diff"
@@ -67,34 +67,12 @@ cat "$reports/torch.out"
 say "llama.cpp"
 cublas="$(find / -xdev -name 'libcublas.so.13' -not -path '/proc/*' 2>/dev/null | head -1)"
 export LD_LIBRARY_PATH="$bundle/lib:$bundle/cudart/13.0:$(dirname "$cublas")"
-# generate PORT: prints tokens per second of one answer, then ends the server.
-cat >"$reports/generate.py" <<'PY'
-import json, subprocess, sys, time, urllib.request
-bundle, port = sys.argv[1:]
-server = subprocess.Popen([f"{bundle}/lib/llama-server", "-m", f"{bundle}/tiny.gguf", "-ngl", "99", "--port", port],
-                          stdout=open(f"/tmp/llama-{port}.log", "w"), stderr=subprocess.STDOUT)
-def ask(path, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
-    return json.load(urllib.request.urlopen(request, timeout=60))
-for _ in range(400):
-    try:
-        ask("/health"); break
-    except OSError:
-        if server.poll() is not None: sys.exit(f"llama-server ended with {server.returncode}")
-        time.sleep(0.2)
-body = {"prompt": "The light", "n_predict": 256, "ignore_eos": True, "temperature": 0, "cache_prompt": False}
-ask("/completion", body)
-rates = sorted(ask("/completion", body)["timings"]["predicted_per_second"] for _ in range(9))
-print(rates[4])
-server.terminate(); server.wait()
-PY
-behind llama custom python3 "$reports/generate.py" "$bundle" 8091
+behind llama custom python3 "$here/generate.py" "$bundle" 8091
 echo "tokens/s behind the shim: $(cat "$reports/llama.out")"
 grep -iE 'cuda|offloaded|error' /tmp/llama-8091.log | head -12
 for round in 1 2 3; do
-    plain="$(python3 "$reports/generate.py" "$bundle" 8092)"
-    "$cli" run --pool custom --driver "$driver" -- python3 "$reports/generate.py" "$bundle" 8093 \
+    plain="$(python3 "$here/generate.py" "$bundle" 8092)"
+    "$cli" run --pool custom --driver "$driver" -- python3 "$here/generate.py" "$bundle" 8093 \
         >"$reports/rate" 2>/dev/null
     python3 -c 'import sys; a, b = map(float, sys.argv[2:]); print(f"round {sys.argv[1]}: {a:.1f} tokens/s without, {b:.1f} with: ratio {b / a:.4f}")' \
         "$round" "$plain" "$(cat "$reports/rate")"
@@ -108,11 +86,5 @@ say "what the shim adds, to the real driver (whose own calls vary by more than a
 FIRSTLIGHT_SHIM_DIR="$bundle/shim" FIRSTLIGHT_DRIVER_DIR="$(dirname "$driver")" \
     FIRSTLIGHT_CUDART="$(ls "$bundle"/cudart/13.0/libcudart.so.13)" "$bench" || true
 
-say "a real driver that fails"
-runtime="$bundle/cudart/13.0/libcudart.so.13"
-behind hidden custom env CUDA_VISIBLE_DEVICES=-1 "$bench" runtime "$runtime"
-for node in nvidiactl nvidia-uvm nvidia0; do
-    [ -e "/dev/$node" ] || continue
-    behind "without-$node" custom unshare -m sh -c "mount --bind /dev/null /dev/$node && exec \"\$@\"" sh \
-        "$bench" runtime "$runtime"
-done
+say "a real driver that fails (the records are the files of crates/diagnosis/tests/real)"
+"$here/failures.sh" "$bundle" "$driver" "$reports/failures"
