@@ -185,7 +185,7 @@ rows! {
     }
     DeviceQueryFailed "device-query-failed" Enumerate ALL_ERAS {
         what: "the driver initialised, but could not describe its devices",
-        evidence: "the first failing or missing call is one of device count, get, name, memory, attribute or UUID",
+        evidence: "the first failing or missing call is one of device count, get, name, memory, attribute or UUID, or a device has 0 bytes of memory",
         alike: "a count of 0 or code 100 with a hiding variable is hidden-by-env; code 3 of cuInit itself is driver-init-failed",
         fix: "read the kernel log for lines with NVRM or Xid; a virtual driver must answer every attribute and both variants of the UUID call",
         references: [],

@@ -45,6 +45,8 @@ pub(crate) struct Learnt {
     pub(crate) count_ok: bool,
     pub(crate) context: bool,
     pub(crate) total_memory: u64,
+    /// The runtime was told of a device without any memory.
+    pub(crate) memoryless: bool,
     pub(crate) free_memory: Option<(u64, u64)>,
     pub(crate) launches: u64,
     pub(crate) graphs: u64,
@@ -179,7 +181,10 @@ impl Process {
                     learnt.init_ok_ns.get_or_insert(step.at_ns);
                 }
             }
-            Duty::TotalMemory if known => learnt.total_memory = learnt.total_memory.max(arg0),
+            Duty::TotalMemory if known => {
+                learnt.memoryless |= arg0 == 0 && step.caller == Caller::Runtime;
+                learnt.total_memory = learnt.total_memory.max(arg0);
+            }
             Duty::Context => learnt.context = true,
             Duty::MemoryInfo if known => {
                 // The driver answers this only under a context (else 201), so that a context exists.

@@ -142,7 +142,22 @@ impl Case<'_> {
                     .and("no variable is known that hides devices."),
             });
         }
-        self.query_missing(process)
+        self.query_missing(process).or_else(|| self.query_empty(process))
+    }
+
+    /// Success and nothing said: a placeholder answered.
+    fn query_empty(&self, process: &Process) -> Option<Finding> {
+        let learnt = &process.learnt;
+        if !learnt.memoryless || learnt.total_memory > 0 || !self.quiet(process) {
+            return None;
+        }
+        let first = format!("the driver told {} of a device with 0 bytes of memory.", who(process));
+        Some(
+            Finding::new(Stage::Enumerate, Cause::DeviceQueryFailed, Likely, first)
+                .and("no GPU has none: a function that does nothing and says success answers so.")
+                .and("no context was asked for since.")
+                .not(Cause::DriverInitFailed, "cuInit returned 0."),
+        )
     }
 
     fn query_missing(&self, process: &Process) -> Option<Finding> {
