@@ -2,7 +2,6 @@
 //! NVIDIA's own runtime.
 
 #[cfg(test)]
-#[expect(clippy::print_stderr, reason = "says why a test was skipped")]
 mod foreign {
     use serde_json::Value;
     use std::path::{Path, PathBuf};
