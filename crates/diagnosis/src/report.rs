@@ -176,12 +176,13 @@ impl ProcessReport {
             driver_version: learnt.version.map(crate::step::say_version),
             runtime: process.runtime().map(str::to_owned),
             modules: process.modules().map(|(caller, path)| module(caller, path)).collect(),
-            unanswered: learnt
-                .unanswered
-                .iter()
-                .map(|(name, _, _)| name.clone())
-                .filter(|name| !name.is_empty())
-                .collect(),
+            unanswered: learnt.unanswered.iter().fold(Vec::new(), |mut names, (name, _, _)| {
+                // A name is asked for in each of its versions.
+                if !name.is_empty() && !names.contains(name) {
+                    names.push(name.clone());
+                }
+                names
+            }),
             launches: process.launches(),
             steps_dropped: process.steps_dropped,
         }
