@@ -103,6 +103,12 @@ byte_enum! {
         Module = 13 => "module",
         /// First record of a child that was forked without exec: `arg0` = pid of the parent.
         Forked = 14 => "forked",
+        /// A variable of the process as it stood when `cuInit` failed: text = `NAME=value`.
+        Environment = 15 => "environment",
+        /// A device node of NVIDIA's driver as the process found it when `cuInit` failed: text = path, result = errno of
+        /// `access(2)` for reading and writing, 0 if it may, `arg0` = number of the device (`st_rdev`). `ENOENT` of
+        /// `/dev/nvidia0` means that there is none of 0 to 15.
+        DeviceNode = 16 => "device-node",
     }
 }
 

@@ -2,6 +2,14 @@
 
 use firstlight_contract::grant::PoolKind;
 
+/// The variable that tells CUDA which devices it may see (CUDA programming guide, environment variables).
+pub(crate) const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+
+/// Whether this value of [`VISIBLE`] hides every device. Of other values only the node knows what they name.
+pub(crate) fn hides_all(value: &str) -> bool {
+    value.is_empty() || value.starts_with('-') || value.eq_ignore_ascii_case("nodevfiles")
+}
+
 /// A container's state, as the API server (or a parent process) tells it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ContainerState {
@@ -65,9 +73,7 @@ impl Facts {
     /// CUDA programming guide's chapter on environment variables.
     pub(crate) fn hiding_variable(&self) -> Option<(&str, &str)> {
         let hides = |name: &str, value: &str| match name {
-            "CUDA_VISIBLE_DEVICES" => {
-                value.is_empty() || value.starts_with('-') || value.eq_ignore_ascii_case("nodevfiles")
-            }
+            VISIBLE => hides_all(value),
             "NVIDIA_VISIBLE_DEVICES" => matches!(value, "void" | "none" | ""),
             "OLLAMA_LLM_LIBRARY" => value.starts_with("cpu"),
             "LLAMA_ARG_DEVICE" => value == "none",

@@ -15,6 +15,10 @@ pub(crate) const DRIVER: &str = "/opt/firstlight/driver/libcuda.so.1";
 pub(crate) const CUDART_12: &str = "/usr/lib/ollama/cuda_v12/libcudart.so.12";
 pub(crate) const CUDART_13: &str = "/usr/lib/ollama/cuda_v13/libcudart.so.13";
 
+/// errno.h
+pub(crate) const ENOENT: i32 = 2;
+pub(crate) const EACCES: i32 = 13;
+
 /// The records of one process, a millisecond apart.
 #[derive(Clone)]
 pub(crate) struct Trace {
@@ -91,6 +95,19 @@ impl Trace {
 
     pub(crate) fn gets_with(mut self, symbol: &str, code: i32, args: (u64, u64)) -> Self {
         self.push(Kind::CallReturned, by_symbol(symbol).unwrap().id, code, args, "");
+        self
+    }
+
+    /// The process has this variable.
+    pub(crate) fn has(mut self, variable: &str) -> Self {
+        self.push(Kind::Environment, NO_FUNCTION, 0, (0, 0), variable);
+        self
+    }
+
+    /// The process finds a device node of the driver so: errno of `access(2)`.
+    pub(crate) fn finds(mut self, path: &str, errno: i32) -> Self {
+        const NVIDIA: u64 = 195 << 8;
+        self.push(Kind::DeviceNode, NO_FUNCTION, errno, (if errno == ENOENT { 0 } else { NVIDIA }, 0), path);
         self
     }
 

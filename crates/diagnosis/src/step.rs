@@ -114,6 +114,51 @@ pub enum What {
         /// Its path.
         path: String,
     },
+    /// A variable of the process, told because `cuInit` failed.
+    Environment {
+        /// `NAME=value`.
+        variable: String,
+    },
+    /// A device node of NVIDIA's driver, told because `cuInit` failed.
+    DeviceNode(Node),
+}
+
+/// A device node as a process found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its path.
+    pub path: String,
+    /// errno of `access(2)` for reading and writing; 0: by its permissions it may be opened.
+    pub errno: i32,
+    /// Number of the device (`st_rdev`).
+    pub device: u64,
+}
+
+impl Node {
+    /// Major number of the device (`linux/kdev_t.h`, `new_decode_dev`).
+    const fn major(&self) -> u64 {
+        self.device >> 8 & 0xFFF
+    }
+
+    /// What is wrong with it, for a sentence; `None`: nothing that its permissions and numbers tell.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        /// errno.h
+        const ENOENT: i32 = 2;
+        /// The kernel's own memory devices: `/dev/null` mounted over a node hides it (`linux/major.h`).
+        const MEM_MAJOR: u64 = 1;
+        let Self { path, errno, .. } = self;
+        match *errno {
+            0 if self.major() == MEM_MAJOR => Some(format!("{path} is another device")),
+            0 => None,
+            ENOENT => Some(format!("{path} is not there")),
+            errno => Some(format!("{path} may not be opened by this process (errno {errno})")),
+        }
+    }
+
+    /// Whether it is not there, or something else is.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.trouble().is_some() && matches!(self.errno, 0 | 2)
+    }
 }
 
 /// The symbol of a function; a number where the list of functions lacks it.
@@ -159,6 +204,10 @@ impl Step {
             Kind::Launches => What::Launched { kernels: record.arg0, graphs: record.arg1 },
             Kind::Repeated => What::Repeated { symbol: symbol(), code: record.result, times: record.arg0 },
             Kind::Module => What::Module { path: text() },
+            Kind::Environment => What::Environment { variable: text() },
+            Kind::DeviceNode => {
+                What::DeviceNode(Node { path: text(), errno: record.result, device: record.arg0 })
+            }
         };
         // Of its own doings the shim records no caller.
         let own = matches!(
@@ -170,6 +219,8 @@ impl Step {
                 | What::DriverMissing { .. }
                 | What::SelfPointer { .. }
                 | What::Launched { .. }
+                | What::Environment { .. }
+                | What::DeviceNode(_)
         );
         let caller = if own && record.caller == Caller::Unknown { Caller::Shim } else { record.caller };
         Some(Self { at_ns: record.time_ns, sequence: record.sequence, caller, what })
@@ -222,6 +273,10 @@ impl Step {
                 format!("{symbol} = {} again, {times} times", say_result(symbol, *code))
             }
             What::Module { path } => format!("calls of {} come from {path}", self.caller.as_str()),
+            What::Environment { variable } => format!("the process has {variable}"),
+            What::DeviceNode(node) => {
+                node.trouble().unwrap_or_else(|| format!("{} is there and may be opened", node.path))
+            }
         }
     }
 }

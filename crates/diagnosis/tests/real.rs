@@ -32,7 +32,8 @@ mod real {
             container.observe(&decode_all(&fs::read(&path).unwrap()));
             let exit_code = if name == "cut-file" { 135 } else { 1 };
             let state = ContainerState::Terminated { at_ns: LATER_NS, exit_code };
-            let facts = Facts { injected: Some(true), state, ..Facts::of(PoolKind::Custom) };
+            let facts =
+                Facts { injected: Some(true), devices: Some(1), state, ..Facts::of(PoolKind::Observer) };
             reports.insert(name, container.report(LATER_NS, &facts));
         }
         reports

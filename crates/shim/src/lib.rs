@@ -44,6 +44,7 @@ mod own;
 pub mod recorder;
 pub mod rows;
 pub mod start;
+pub mod surroundings;
 pub mod sys;
 pub mod thread;
 pub mod weak;

@@ -13,6 +13,7 @@ const OPEN: usize = 2;
 const CLOSE: usize = 3;
 const FSTAT: usize = 5;
 const MMAP: usize = 9;
+const ACCESS: usize = 21;
 const MUNMAP: usize = 11;
 const MADVISE: usize = 28;
 const GETPID: usize = 39;
@@ -96,6 +97,8 @@ pub struct Status {
     pub device: u64,
     /// Inode number.
     pub inode: u64,
+    /// Number of the device that a device node stands for.
+    pub special: u64,
     /// Size in bytes.
     pub size: u64,
 }
@@ -105,17 +108,32 @@ pub fn status(descriptor: usize) -> Result<Status, i32> {
     let mut words = [0u64; 18];
     // SAFETY: the buffer has the 144 bytes of the structure.
     unsafe { call(FSTAT, descriptor, words.as_mut_ptr() as usize, 0, 0, 0, 0) }?;
-    let [device, inode, _, _, _, _, size, ..] = words;
-    Ok(Status { device, inode, size })
+    let [device, inode, _, _, _, special, size, ..] = words;
+    Ok(Status { device, inode, special, size })
 }
 
-/// Device and inode of the file at a path (NUL-terminated).
-pub fn identity(path: &[u8]) -> Result<(u64, u64), i32> {
+/// What is at a path (NUL-terminated). Opens nothing: a device does not notice.
+pub fn status_at(path: &[u8]) -> Result<Status, i32> {
     const O_PATH: usize = 0o10_000_000;
     let descriptor = open(path, O_PATH | flags::CLOEXEC)?;
     let status = status(descriptor);
     close(descriptor);
-    status.map(|status| (status.device, status.inode))
+    status
+}
+
+/// Device and inode of the file at a path (NUL-terminated).
+pub fn identity(path: &[u8]) -> Result<(u64, u64), i32> {
+    status_at(path).map(|status| (status.device, status.inode))
+}
+
+/// `access(2)`: whether the file at a path (NUL-terminated) may be read and written by its permissions; the errno if not.
+pub fn may_use(path: &[u8]) -> Result<(), i32> {
+    const READ_WRITE: usize = 6;
+    if path.last() != Some(&0) {
+        return Err(ENOENT);
+    }
+    // SAFETY: the path is a valid C string.
+    unsafe { call(ACCESS, path.as_ptr() as usize, READ_WRITE, 0, 0, 0, 0) }.map(drop)
 }
 
 /// `getpid(2)`

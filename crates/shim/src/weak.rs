@@ -23,6 +23,7 @@ weak!(address_of_libc_dlsym, "__libc_dlsym");
 weak!(address_of_dlerror, "dlerror");
 weak!(address_of_iterate, "dl_iterate_phdr");
 weak!(address_of_glibc_version, "gnu_get_libc_version");
+weak!(address_of_getenv, "getenv");
 weak!(address_of_asan, "__asan_init");
 weak!(address_of_tsan, "__tsan_init");
 weak!(address_of_msan, "__msan_init");
@@ -37,6 +38,7 @@ const RTLD_DEEPBIND: c_int = 8;
 const RTLD_DLOPEN: c_int = i32::MIN;
 
 type DlOpen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
+type GetEnv = unsafe extern "C" fn(*const c_char) -> *const c_char;
 type DlSym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 
 /// Whether the process runs on glibc.
@@ -102,6 +104,24 @@ pub fn error(into: &mut [u8]) -> &[u8] {
         *to = *from;
     }
     into.get(..text.len()).unwrap_or(&[])
+}
+
+/// The value of an environment variable (its name NUL-terminated), at most this many bytes; `None`: not set, or libc has no
+/// such function.
+///
+/// # Safety
+/// No other thread may change the environment meanwhile, and the value lives until somebody does.
+pub unsafe fn variable(name: &[u8], most: usize) -> Option<&'static [u8]> {
+    let address = address_of_getenv();
+    if address == 0 || name.last() != Some(&0) {
+        return None;
+    }
+    // SAFETY: the address is that of libc's getenv.
+    let get = unsafe { core::mem::transmute::<usize, GetEnv>(address) };
+    // SAFETY: the name is a valid C string; the caller vouches for the environment.
+    let value = unsafe { get(name.as_ptr().cast()) };
+    // SAFETY: a NUL-terminated text, as the caller vouches.
+    (!value.is_null()).then(|| unsafe { start::text(value, most) })
 }
 
 /// The address of a symbol (NUL-terminated) of an open library.

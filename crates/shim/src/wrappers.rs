@@ -6,7 +6,7 @@ use crate::front::{TABLE, code, real, slot};
 use crate::library::DRIVER;
 use crate::outcome::{self, When};
 use crate::recorder::{Note, RECORDER};
-use crate::{launches, rows, thread};
+use crate::{launches, rows, surroundings, thread};
 use core::sync::atomic::Ordering::SeqCst;
 use firstlight_contract::record::Kind;
 use firstlight_driver_api::Action;
@@ -66,6 +66,9 @@ pub unsafe extern "C" fn init<const ID: u16>(flags: usize) -> i32 {
     }
     // SAFETY: the driver's cuInit.
     let result = unsafe { short(real, [flags, 0, 0, 0, 0, 0]) };
+    if result != 0 {
+        surroundings::note();
+    }
     outcome::record(ID, result, flags as u64, 0, When::Now);
     result
 }

@@ -80,15 +80,15 @@ rows! {
     }
     GpuNotRequested "gpu-not-requested" DriverFind ALL_ERAS {
         what: "the container was not given a GPU",
-        evidence: "no driver library was found, and no device is allocated to the container",
+        evidence: "no driver library was found, or no device nodes, and no device is allocated to the container",
         alike: "driver-not-injected has an allocation",
         fix: "add the GPU resource limit (or claim) to the Ollama container",
         references: ["https://github.com/ollama/ollama/issues/3211", "https://github.com/ollama/ollama/issues/3761", "https://github.com/ollama/ollama/issues/6383"],
     }
     DriverNotInjected "driver-not-injected" DriverFind ALL_ERAS {
-        what: "a GPU is allocated, but the driver's files are not in the container",
-        evidence: "a device is allocated, and no libcuda.so.1 lies in any place where it is looked for",
-        alike: "a file that is there but cannot be used is driver-library-not-found",
+        what: "a GPU is allocated, but the driver's files or device nodes are not in the container",
+        evidence: "a device is allocated, and no libcuda.so.1 lies in any place where it is looked for; or cuInit returned 100 and the process found no /dev/nvidiactl or no /dev/nvidia0 to 15",
+        alike: "a file that is there but cannot be used is driver-library-not-found; only /dev/nvidia-uvm missing is uvm-device-missing",
         fix: "set runtimeClassName: nvidia, or enable CDI on the node, then recreate the pod",
         references: ["https://github.com/k3s-io/k3s/issues/11087", "https://github.com/NVIDIA/nvidia-container-toolkit/issues/1239"],
     }
@@ -101,8 +101,8 @@ rows! {
     }
     HiddenByEnv "hidden-by-env" Enumerate ALL_ERAS {
         what: "an environment variable of the container hides the GPU",
-        evidence: "the driver lists no device (or was never asked), and the pod declares a variable that hides devices",
-        alike: "Ollama sets CUDA_VISIBLE_DEVICES for its own children; only what the pod declares counts here",
+        evidence: "the driver lists no device (or was never asked), and the pod declares, or the process has, a variable that hides devices",
+        alike: "Ollama sets CUDA_VISIBLE_DEVICES for its own children: certain only where the pod declares it or the program is not Ollama's",
         fix: "remove or correct the variable that the evidence names",
         references: ["https://github.com/ollama/ollama/issues/12895"],
     }
@@ -140,6 +140,13 @@ rows! {
         alike: "a slow start ends with success",
         fix: "start the nvidia-fabricmanager that matches the driver, then delete the pod",
         references: ["https://github.com/ollama/ollama/issues/11963", "https://github.com/ollama/ollama/issues/12136"],
+    }
+    UvmDeviceMissing "uvm-device-missing" DriverInit ALL_ERAS {
+        what: "the device node of the driver's unified memory is not in the container, or may not be opened",
+        evidence: "cuInit returned 999 or 100, the process found no usable /dev/nvidia-uvm, and the other nodes are fine",
+        alike: "with the other nodes missing, too, it is driver-not-injected",
+        fix: "load the module nvidia-uvm on the node (nvidia-modprobe -u -c 0), write the node's CDI specification again, recreate the pod",
+        references: ["https://github.com/ollama/ollama/issues/15400", "https://github.com/NVIDIA/nvidia-container-toolkit/issues/50"],
     }
     CgroupDeviceLost "cgroup-device-lost" DriverInit ALL_ERAS {
         what: "the container lost the right to open its GPU while it ran",

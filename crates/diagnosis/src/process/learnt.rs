@@ -2,7 +2,8 @@
 
 use super::Process;
 use crate::driver::{self, Duty};
-use crate::step::{Step, What};
+use crate::facts::VISIBLE;
+use crate::step::{Node, Step, What};
 use firstlight_contract::record::Caller;
 use std::collections::BTreeMap;
 
@@ -58,6 +59,10 @@ pub(crate) struct Learnt {
     pub(crate) init_failure: Option<Failure>,
     /// First failing call after it.
     pub(crate) work_failure: Option<Failure>,
+    /// `CUDA_VISIBLE_DEVICES` of the process, if it was told.
+    pub(crate) visible: Option<String>,
+    /// Device nodes, if they were told.
+    pub(crate) nodes: Vec<Node>,
     /// NVML said that the GPU is lost (code 15).
     pub(crate) nvml_lost: bool,
     pub(crate) nvml_mismatch: bool,
@@ -132,6 +137,11 @@ impl Process {
             What::Module { path } => {
                 learnt.modules.entry(step.caller).or_insert_with(|| path.clone());
             }
+            What::Environment { variable } => {
+                let value = variable.strip_prefix(VISIBLE).and_then(|rest| rest.strip_prefix('='));
+                learnt.visible = value.map(str::to_owned).or_else(|| learnt.visible.take());
+            }
+            What::DeviceNode(node) => keep(&mut learnt.nodes, node.clone()),
         }
     }
 

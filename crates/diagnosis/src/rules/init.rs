@@ -3,9 +3,13 @@
 use super::{Case, Finding, who};
 use crate::catalogue::Cause;
 use crate::driver::{self, Duty, NEEDED_TO_LIST};
+use crate::facts::{VISIBLE, hides_all};
 use crate::process::{Failure, Process};
 use crate::stage::Stage;
+use crate::step::Node;
 use crate::verdict::Confidence::{self, Certain, Likely, Unknown};
+use firstlight_contract::grant::PoolKind;
+use firstlight_contract::record::Role;
 
 /// CUDA driver codes with rules of their own; meanings in NVIDIA's driver API reference, `CUresult`.
 pub(super) mod code {
@@ -19,6 +23,9 @@ pub(super) mod code {
     pub(in super::super) const COMPAT_NOT_SUPPORTED: i32 = 804;
     pub(in super::super) const UNKNOWN: i32 = 999;
 }
+
+/// The device of unified memory; the other nodes are those of the driver itself and of its cards.
+const UVM: &str = "/dev/nvidia-uvm";
 
 /// `cuInit returned 999 (…) in process 42 (runner), asked by libcudart.`
 pub(super) fn said(process: &Process, failure: &Failure) -> String {
@@ -82,6 +89,21 @@ impl Case<'_> {
             return finding(Cause::HiddenByEnv, Certain)
                 .and(format!("the pod declares {name}={value:?}, which hides the devices."));
         }
+        let learnt = &process.learnt;
+        if failure.code == code::NO_DEVICE
+            && let Some(value) = learnt.visible.as_deref().filter(|value| hides_all(value))
+        {
+            // Ollama sets the variable for its own children.
+            let confidence = if process.role == Role::Other { Certain } else { Likely };
+            return finding(Cause::HiddenByEnv, confidence)
+                .and(format!("the process has {VISIBLE}={value:?}, which hides the devices."))
+                .and("the pod's spec has no such value: it comes from the image, from a reference or from the program.");
+        }
+        if !self.usable_before(process)
+            && let Some(found) = self.nodes_missing(process, finding)
+        {
+            return found;
+        }
         let launched = self.earlier(process).find(|other| other.launches() > 0);
         if let Some(other) = launched
             && !self.simulated()
@@ -97,12 +119,53 @@ impl Case<'_> {
                 "an earlier process of this container saw a usable GPU."
             });
         }
-        let finding = finding(Cause::DriverInitFailed, Likely)
+        let mut finding = finding(Cause::DriverInitFailed, Likely)
             .not(Cause::CgroupDeviceLost, "no earlier process of this container had launched kernels.");
+        finding.evidence.extend(learnt.nodes.iter().filter_map(Node::trouble).map(|trouble| trouble + "."));
+        if let Some(value) = &learnt.visible {
+            finding = finding.and(format!("the process has {VISIBLE}={value:?}."));
+        }
+        if !learnt.nodes.is_empty() && learnt.nodes.iter().all(|node| node.trouble().is_none()) {
+            finding = finding.not(
+                Cause::UvmDeviceMissing,
+                "the device nodes are there and may be opened by their permissions.",
+            );
+        }
         if failure.code == code::NO_DEVICE && !self.facts.environment.is_empty() {
             return finding.not(Cause::HiddenByEnv, "no variable that the pod declares hides devices.");
         }
         finding
+    }
+
+    /// Device nodes that NVIDIA's driver needs and that the process did not find. A driver of somebody's own may need
+    /// none.
+    fn nodes_missing(
+        &self,
+        process: &Process,
+        finding: &dyn Fn(Cause, Confidence) -> Finding,
+    ) -> Option<Finding> {
+        if matches!(self.facts.kind, PoolKind::Simulated | PoolKind::Custom) {
+            return None;
+        }
+        let (unified, others): (Vec<_>, Vec<_>) =
+            process.learnt.nodes.iter().partition(|node| node.path == UVM);
+        let missing: Vec<_> =
+            others.iter().filter(|node| node.is_missing()).filter_map(|node| node.trouble()).collect();
+        if !missing.is_empty() {
+            let (cause, confidence) = match self.facts.devices {
+                Some(0) => (Cause::GpuNotRequested, Likely),
+                Some(_) => (Cause::DriverNotInjected, Certain),
+                None => (Cause::DriverNotInjected, Likely),
+            };
+            return Some(finding(cause, confidence).and(format!("{}.", missing.join(", and "))));
+        }
+        let trouble = unified.iter().find_map(|node| node.trouble())?;
+        let fine = others.iter().all(|node| node.trouble().is_none()) && !others.is_empty();
+        fine.then(|| {
+            finding(Cause::UvmDeviceMissing, Certain)
+                .and(format!("{trouble}."))
+                .not(Cause::DriverNotInjected, "the other device nodes are there and may be opened.")
+        })
     }
 
     pub(super) fn enumeration_failed(&self, process: &Process) -> Option<Finding> {

@@ -3,6 +3,7 @@
 use crate::common::{Place, about, artefacts, client, compiled, driver, lines, told};
 use firstlight_contract::record::{Kind, Role, start};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,45 @@ fn the_whole_way_from_init_to_a_synchronised_launch_is_told_in_order() {
             (Kind::CallReturned, "cuCtxSynchronize", 0, 0, 0),
         ]
     );
+}
+
+#[test]
+fn a_failing_init_tells_what_hides_devices_and_which_nodes_are_there() {
+    let place = Place::with_driver(&driver());
+    let mut failing = place.program(&client());
+    failing.env("DRIVER_INIT", "100").env("CUDA_VISIBLE_DEVICES", "-1").args(["init"; 3]);
+    lines(&failing.output().unwrap());
+    let chain = place.chain();
+    let told_of = |kind: Kind| chain.iter().filter(move |entry| entry.record.kind == kind);
+    let variables: Vec<_> = told_of(Kind::Environment).map(|entry| entry.text.as_str().to_owned()).collect();
+    assert_eq!(variables, ["CUDA_VISIBLE_DEVICES=-1"], "once");
+    let nodes: Vec<_> = told_of(Kind::DeviceNode).map(|entry| entry.text.as_str().to_owned()).collect();
+    assert_eq!(nodes.len(), 3, "{nodes:?}");
+    assert_eq!(nodes[..2], ["/dev/nvidiactl", "/dev/nvidia-uvm"]);
+    for entry in told_of(Kind::DeviceNode) {
+        assert_eq!(entry.record.result == 2, !Path::new(entry.text.as_str()).exists(), "{entry:?}");
+    }
+    let init = about(&chain, Kind::CallReturned, "cuInit").record.sequence;
+    assert!(told_of(Kind::DeviceNode).all(|entry| entry.record.sequence < init), "before what they explain");
+}
+
+#[test]
+fn an_init_that_works_tells_nothing_of_its_surroundings() {
+    let place = Place::with_driver(&driver());
+    let mut healthy = place.program(&client());
+    lines(&healthy.env("CUDA_VISIBLE_DEVICES", "0").arg("init").output().unwrap());
+    let telling = |kind: Kind| matches!(kind, Kind::Environment | Kind::DeviceNode);
+    assert!(!place.chain().iter().any(|entry| telling(entry.record.kind)));
+}
+
+#[test]
+fn of_a_simulated_gpu_no_nodes_are_told() {
+    let place = Place::simulated(&driver());
+    let mut failing = place.program(&client());
+    lines(&failing.env("DRIVER_INIT", "999").arg("init").output().unwrap());
+    let chain = place.chain();
+    assert_eq!(told(about(&chain, Kind::CallReturned, "cuInit")).2, 999);
+    assert!(!chain.iter().any(|entry| entry.record.kind == Kind::DeviceNode));
 }
 
 #[test]
