@@ -42,9 +42,8 @@ in_scene() { local name="$1" script="$2"; shift 2; record "$name" "$driver" bash
 
 in_scene works true "${count[@]}"
 in_scene works-as-nobody true "${nobody[@]}" "${count[@]}"
-for value in -1 "" 7 GPU-00000000-1111-2222-3333-444444444444 nonsense; do
-    name="visible-devices-$(printf '%s' "${value:-empty}" | tr -c 'A-Za-z0-9\n' _ | cut -c1-12)"
-    in_scene "$name" "export CUDA_VISIBLE_DEVICES='$value'" "${count[@]}"
+for pair in minus-1=-1 empty= 7=7 other-uuid=GPU-00000000-1111-2222-3333-444444444444 nonsense=nonsense; do
+    in_scene "visible-devices-${pair%%=*}" "export CUDA_VISIBLE_DEVICES='${pair#*=}'" "${count[@]}"
 done
 # A /dev of its own with the nodes of the card, less one.
 own_dev='mount -t tmpfs none /mnt; cp -a /dev/null /dev/zero /dev/urandom /mnt/; cp -a /dev/nvidia* /mnt/ 2>/dev/null || true'
