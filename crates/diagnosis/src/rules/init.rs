@@ -97,7 +97,7 @@ impl Case<'_> {
             let confidence = if process.role == Role::Other { Certain } else { Likely };
             return finding(Cause::HiddenByEnv, confidence)
                 .and(format!("the process has {VISIBLE}={value:?}, which hides the devices."))
-                .and("the pod's spec has no such value: it comes from the image, from a reference or from the program.");
+                .and("no such value is declared for the container: it comes from the image, a reference or the program.");
         }
         if !self.usable_before(process)
             && let Some(found) = self.nodes_missing(process, finding)
