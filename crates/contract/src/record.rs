@@ -109,6 +109,8 @@ byte_enum! {
         /// `access(2)` for reading and writing, 0 if it may, `arg0` = number of the device (`st_rdev`). `ENOENT` of
         /// `/dev/nvidia0` means that there is none of 0 to 15.
         DeviceNode = 16 => "device-node",
+        /// The driver is about to be opened, which may hang or end the process: text = path.
+        DriverOpening = 17 => "driver-opening",
     }
 }
 

@@ -70,6 +70,12 @@ impl Trace {
         self
     }
 
+    /// Begins to open a driver.
+    pub(crate) fn begins_to_open(mut self, path: &str) -> Self {
+        self.push(Kind::DriverOpening, NO_FUNCTION, 0, (0, 0), path);
+        self
+    }
+
     pub(crate) fn misses_driver(mut self, paths: &[(&str, i32)]) -> Self {
         for (path, errno) in paths {
             self.push(Kind::DriverSearched, NO_FUNCTION, *errno, (0, 0), path);

@@ -42,6 +42,11 @@ pub enum What {
         /// Whether it is NVML.
         nvml: bool,
     },
+    /// The driver is about to be opened.
+    DriverOpening {
+        /// Its path.
+        path: String,
+    },
     /// There is no driver.
     DriverMissing {
         /// How many paths were tried.
@@ -185,6 +190,7 @@ impl Step {
             Kind::Forked => What::Forked { parent: record.arg0 },
             Kind::DriverSearched => What::DriverSearched { path: text(), errno: record.result },
             Kind::DriverOpened => What::DriverOpened { path: text(), nvml: record.arg0 == 1 },
+            Kind::DriverOpening => What::DriverOpening { path: text() },
             Kind::DriverMissing => What::DriverMissing { tried: record.arg0, error: text() },
             Kind::CallEntered => What::Entered { symbol: symbol() },
             Kind::CallReturned => {
@@ -217,6 +223,7 @@ impl Step {
                 | What::DriverSearched { .. }
                 | What::DriverOpened { .. }
                 | What::DriverMissing { .. }
+                | What::DriverOpening { .. }
                 | What::SelfPointer { .. }
                 | What::Launched { .. }
                 | What::Environment { .. }
@@ -235,6 +242,7 @@ impl Step {
             What::DriverSearched { path, errno } => format!("no driver at {path} (errno {errno})"),
             What::DriverOpened { path, nvml: false } => format!("opened the driver {path}"),
             What::DriverOpened { path, nvml: true } => format!("opened NVML {path}"),
+            What::DriverOpening { path } => format!("opens {path}"),
             What::DriverMissing { tried, error } if error.is_empty() => {
                 format!("no driver in {tried} places")
             }

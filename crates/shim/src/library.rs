@@ -121,7 +121,7 @@ impl Library {
 
     fn attempt(&self, path: &[u8], search: &mut Search) -> Option<*mut c_void> {
         search.tried += 1;
-        match look(path, search) {
+        match look(path, self.is_nvml, search) {
             Ok(handle) => {
                 if self.state.load(SeqCst) == UNTRIED {
                     let (arg0, text) = (u64::from(self.is_nvml), path.strip_suffix(b"\0").unwrap_or(path));
@@ -156,9 +156,14 @@ struct Search {
 }
 
 /// Opens a library unless it is the shim; the error is an errno or [`SHIM_ITSELF`].
-fn look(path: &[u8], search: &mut Search) -> Result<*mut c_void, i32> {
+fn look(path: &[u8], is_nvml: bool, search: &mut Search) -> Result<*mut c_void, i32> {
     if Some(sys::identity(path)?) == search.own || is_shim(path) {
         return Err(SHIM_ITSELF);
+    }
+    if !is_nvml {
+        // A file that is cut off ends the process in the loader, and a constructor may do anything.
+        let text = path.strip_suffix(b"\0").unwrap_or(path);
+        RECORDER.write(&Note::new(Kind::DriverOpening, text));
     }
     weak::open(path).ok_or_else(|| {
         search.length = weak::error(&mut search.error).len();

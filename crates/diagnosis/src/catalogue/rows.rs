@@ -94,7 +94,7 @@ rows! {
     }
     DriverLibraryNotFound "driver-library-not-found" DriverFind ALL_ERAS {
         what: "the driver library is not where it should be, or cannot be loaded",
-        evidence: "the path that the pool names (or a candidate of the search) could not be opened",
+        evidence: "the path that the pool names (or a candidate of the search) could not be opened, or a process ended while it opened it",
         alike: "code 35 of the CUDA runtime has four meanings; here no driver was ever opened",
         fix: "put libcuda.so.1, built for this machine, at the path that the evidence names",
         references: [],

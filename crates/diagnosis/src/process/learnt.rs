@@ -29,6 +29,8 @@ pub(crate) struct Failure {
 pub(crate) struct Learnt {
     pub(crate) driver: Option<String>,
     pub(crate) searched: Vec<(String, i32)>,
+    /// The driver that is being opened.
+    pub(crate) opening: Option<String>,
     pub(crate) missing: Option<(u64, String)>,
     pub(crate) version: Option<u64>,
     pub(crate) init: Option<i32>,
@@ -92,8 +94,15 @@ impl Process {
         }
         match &step.what {
             What::Started | What::Forked { .. } | What::DriverOpened { nvml: true, .. } => {}
-            What::DriverSearched { path, errno } => keep(&mut learnt.searched, (path.clone(), *errno)),
-            What::DriverOpened { path, nvml: false } => learnt.driver = Some(path.clone()),
+            What::DriverSearched { path, errno } => {
+                learnt.opening = None;
+                keep(&mut learnt.searched, (path.clone(), *errno));
+            }
+            What::DriverOpening { path } => learnt.opening = Some(path.clone()),
+            What::DriverOpened { path, nvml: false } => {
+                learnt.opening = None;
+                learnt.driver = Some(path.clone());
+            }
             What::DriverMissing { tried, error } => learnt.missing = Some((*tried, error.clone())),
             What::Entered { symbol } => {
                 learnt.runtime_called_init |= symbol == "cuInit" && step.caller != Caller::Ollama;

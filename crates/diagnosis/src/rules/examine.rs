@@ -14,13 +14,16 @@ use firstlight_contract::record::Caller;
 
 /// errno of a path that does not exist.
 const ENOENT: i32 = 2;
+/// What is added to a signal's number for the exit code of what it ended.
+const SIGNALLED: i32 = 128;
 /// Exit code of a container that died by SIGSEGV.
-const SEGV_EXIT: i32 = 139;
+const SEGV_EXIT: i32 = SIGNALLED + 11;
 
 impl Case<'_> {
     /// The first failing stage of a process; `None` if nothing is wrong with it, or not yet.
     pub(super) fn examine(&self, process: &Process) -> Option<Finding> {
         self.driver_missing(process)
+            .or_else(|| self.stuck_opening(process))
             .or_else(|| self.hanging(process))
             .or_else(|| self.lookup_broken(process))
             .or_else(|| self.too_old(process))
@@ -61,6 +64,20 @@ impl Case<'_> {
             finding = finding.and(format!("the loader said: {error}."));
         }
         Some(finding.not(Cause::DriverTooOld, "no driver was opened, so no driver told a version."))
+    }
+
+    /// The loader never came back from opening the driver.
+    fn stuck_opening(&self, process: &Process) -> Option<Finding> {
+        let path = process.learnt.opening.as_ref().filter(|_| self.quiet(process))?;
+        let first = format!("{} was opening {path} and has done nothing since.", who(process));
+        let finding = Finding::new(Stage::DriverFind, Cause::DriverLibraryNotFound, Likely, first)
+            .not(Cause::DriverInitFailed, "cuInit was never called, so it cannot have failed.");
+        Some(match self.facts.state {
+            ContainerState::Terminated { exit_code, .. } if exit_code > SIGNALLED => {
+                finding.and(format!("the container was ended by signal {}.", exit_code - SIGNALLED))
+            }
+            _ => finding,
+        })
     }
 
     fn hanging(&self, process: &Process) -> Option<Finding> {

@@ -199,6 +199,19 @@ fn nodes_of_the_driver_that_are_missing_were_not_injected_or_not_asked_for() {
 }
 
 #[test]
+fn a_process_that_ends_while_it_opens_the_driver_could_not_load_it() {
+    let ended = Facts {
+        state: ContainerState::Terminated { at_ns: EPOCH + 5 * SECOND, exit_code: 135 },
+        ..facts(PoolKind::Custom)
+    };
+    let verdict = verdict_at(6, &ended, vec![discovery(7).begins_to_open(DRIVER)]);
+    assert_is(&verdict, Cause::DriverLibraryNotFound, Stage::DriverFind, Confidence::Likely);
+    assert!(verdict.evidence.iter().any(|line| line.contains("signal 7")), "{verdict:?}");
+    let opened = discovery(7).begins_to_open(DRIVER).opens(DRIVER);
+    assert_ne!(verdict_at(6, &ended, vec![opened]).cause, Cause::DriverLibraryNotFound);
+}
+
+#[test]
 fn a_driver_of_somebody_s_own_needs_no_nodes_of_nvidia() {
     let verdict = verdict_at(60, &facts(PoolKind::Custom), without_nodes(ENOENT, ENOENT, ENOENT, 100));
     assert_is(&verdict, Cause::DriverInitFailed, Stage::DriverInit, Confidence::Likely);

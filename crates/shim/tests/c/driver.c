@@ -1,7 +1,9 @@
 // A driver for tests. -DVERSION=12080; -DGLOBAL: looks its own names up in the global scope, as a driver does that
-// was not linked -Bsymbolic. Environment: DRIVER_INIT=<code>, DRIVER_HANG=1 (cuInit never returns).
+// was not linked -Bsymbolic; -DDIES: ends the process when it is loaded. Environment: DRIVER_INIT=<code>, DRIVER_HANG=1
+// (cuInit never returns).
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -13,6 +15,10 @@
 #define API __attribute__((visibility("default")))
 
 static int depth;
+
+#ifdef DIES
+__attribute__((constructor)) static void die(void) { raise(SIGKILL); }
+#endif
 
 API int cuDeviceGetCount(int *count) {
     *count = 2;

@@ -2,7 +2,7 @@
 
 use crate::common::{Place, about, artefacts, client, compiled, driver, lines, told};
 use firstlight_contract::record::{Kind, Role, start};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -48,7 +48,10 @@ fn the_whole_way_from_init_to_a_synchronised_launch_is_told_in_order() {
         .iter()
         .map(told)
         .filter(|(kind, ..)| {
-            !matches!(kind, Kind::Module | Kind::DriverOpened | Kind::Start | Kind::Launches)
+            !matches!(
+                kind,
+                Kind::Module | Kind::DriverOpening | Kind::DriverOpened | Kind::Start | Kind::Launches
+            )
         })
         .collect();
     let (low, high) = (0x4ae7_f45b_6cfb_d56b, 0xf99d_fd12_39d9_8789);
@@ -88,6 +91,18 @@ fn a_failing_init_tells_what_hides_devices_and_which_nodes_are_there() {
     }
     let init = about(&chain, Kind::CallReturned, "cuInit").record.sequence;
     assert!(told_of(Kind::DeviceNode).all(|entry| entry.record.sequence < init), "before what they explain");
+}
+
+#[test]
+fn a_driver_that_ends_the_process_when_it_is_loaded_was_about_to_be_opened() {
+    let flags = ["-shared", "-fPIC", "-DDIES", "-Wl,-soname,libcuda.so.1", "-ldl"];
+    let deadly = compiled("driver-dies.so", "driver.c", "gcc", &flags);
+    let place = Place::with_driver(&deadly);
+    let output = place.program(&client()).arg("init").output().unwrap();
+    assert_eq!(output.status.signal(), Some(9), "{output:?}");
+    let chain = place.chain();
+    let last = chain.last().unwrap();
+    assert_eq!((last.record.kind, last.text.as_str()), (Kind::DriverOpening, deadly.to_str().unwrap()));
 }
 
 #[test]
