@@ -12,7 +12,7 @@ void wrong_arguments(unsigned count, nvmlDevice_t device) {
     ANSWERS(NVML_ERROR_INVALID_ARGUMENT, nvmlDeviceGetHandleByIndex_v2(-1, &other));
     ANSWERS(NVML_ERROR_INVALID_ARGUMENT, nvmlDeviceGetHandleByIndex_v2(0, NULL));
     ANSWERS(NVML_ERROR_INVALID_ARGUMENT, nvmlDeviceGetHandleByUUID(NULL, &other));
-    ANSWERS(NVML_ERROR_INVALID_ARGUMENT, nvmlDeviceGetHandleByUUID("GPU-coffee", &other));
+    ANSWERS(NVML_ERROR_NOT_FOUND, nvmlDeviceGetHandleByUUID("GPU-coffee", &other));
     ANSWERS(NVML_ERROR_NOT_FOUND, nvmlDeviceGetHandleByUUID("GPU-ffffffff-0000-5000-8000-000000000000", &other));
     ANSWERS(NVML_ERROR_INVALID_ARGUMENT, nvmlDeviceGetHandleByUUIDV(NULL, &other));
     ANSWERS(NVML_ERROR_INVALID_ARGUMENT, nvmlDeviceGetHandleByPciBusId_v2(NULL, &other));
