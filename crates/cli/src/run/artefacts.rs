@@ -59,7 +59,7 @@ impl Artefacts {
 /// Finds the libraries; unpacks them where that has not been done.
 pub(super) fn locate() -> anyhow::Result<Artefacts> {
     if let Some(embedded) = EMBEDDED {
-        return unpack(&embedded).map(|folder| Artefacts { folder });
+        return unpack(&embedded, &cache_root()?).map(|folder| Artefacts { folder });
     }
     let Some(folder) = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) else {
         bail!(
@@ -72,17 +72,19 @@ pub(super) fn locate() -> anyhow::Result<Artefacts> {
     Ok(Artefacts { folder })
 }
 
+/// How often it is tried to move a folder into its place.
+const PATIENCE: u32 = 8;
+
 /// The folder with the libraries in it: named by their content, so that versions lie beside each other, and
-/// moved into place whole, so that nobody sees half of it.
-fn unpack(embedded: &Embedded) -> anyhow::Result<PathBuf> {
-    let root = cache_root()?;
+/// moved into place whole, so that nobody sees half of it. Several may do so at once.
+fn unpack(embedded: &Embedded, root: &Path) -> anyhow::Result<PathBuf> {
     let folder = root.join(embedded.name);
     if is_complete(embedded, &folder) {
         return Ok(folder);
     }
     let fresh = tempfile::Builder::new()
         .prefix(".unpack-")
-        .tempdir_in(&root)
+        .tempdir_in(root)
         .with_context(|| format!("cannot make a folder in {}", root.display()))?
         .keep();
     for (name, content) in embedded.files {
@@ -91,18 +93,22 @@ fn unpack(embedded: &Embedded) -> anyhow::Result<PathBuf> {
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    // What is in the way is incomplete or altered: it goes aside, and is gone where nobody else was quicker.
-    if folder.exists() {
+    let placed = (0..PATIENCE).any(|_| {
+        if fs::rename(&fresh, &folder).is_ok() {
+            return true;
+        }
+        // Somebody else was quicker; or what is in the way is incomplete or altered, and goes aside.
+        let complete = is_complete(embedded, &folder);
         let aside = fresh.with_extension("old");
-        if fs::rename(&folder, &aside).is_ok() {
+        if !complete && fs::rename(&folder, &aside).is_ok() {
             // A leftover does no harm.
             let _ = fs::remove_dir_all(&aside);
         }
-    }
-    if fs::rename(&fresh, &folder).is_err() {
-        let _ = fs::remove_dir_all(&fresh);
-    }
-    if is_complete(embedded, &folder) {
+        complete
+    });
+    // Not there any more where it was moved into place.
+    let _ = fs::remove_dir_all(&fresh);
+    if placed {
         return Ok(folder);
     }
     bail!("cannot unpack shim and simulator into {}; set XDG_CACHE_HOME to another folder", folder.display())
@@ -161,6 +167,28 @@ mod tests {
         fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(!is_ours(&open));
         assert!(is_ours(&root.path().join("new/folder")));
+    }
+
+    #[test]
+    fn several_that_unpack_at_once_all_find_everything() {
+        for altered in [false, true] {
+            let root = tempfile::tempdir().unwrap();
+            if altered {
+                fs::create_dir_all(root.path().join(LIBRARIES.name).join("shim")).unwrap();
+            }
+            let together = std::sync::Barrier::new(8);
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        together.wait();
+                        let folder = unpack(&LIBRARIES, root.path()).unwrap();
+                        assert!(altered || is_complete(&LIBRARIES, &folder));
+                    });
+                }
+            });
+            assert!(is_complete(&LIBRARIES, &root.path().join(LIBRARIES.name)));
+            assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "nothing is left over");
+        }
     }
 
     #[test]
