@@ -16,6 +16,10 @@ if [ ! -e "$zig/complete" ]; then
 fi
 PATH="$zig/bin:$PATH" CARGO_ZIGBUILD_PYTHON_PATH="$zig/bin/python3" cargo-zigbuild zigbuild --quiet \
     --profile simulator --target x86_64-unknown-linux-gnu.2.17 -p firstlight-simulator-cuda -p firstlight-simulator-nvml
-place() { cp "$target/x86_64-unknown-linux-gnu/simulator/$1" "$out/.$2.new" && mv "$out/.$2.new" "$out/$2"; }
+# What is the same stays (see crates/shim/build.sh).
+place() {
+    local built="$target/x86_64-unknown-linux-gnu/simulator/$1"
+    cmp -s "$built" "$out/$2" || { cp "$built" "$out/.$2.new" && mv "$out/.$2.new" "$out/$2"; }
+}
 place libfirstlight_simulator_cuda.so libcuda.so.1
 place libfirstlight_simulator_nvml.so libnvidia-ml.so.1
