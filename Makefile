@@ -10,7 +10,7 @@ export FIRSTLIGHT_ARTEFACTS := $(CURDIR)/build
 
 MUSL := x86_64-unknown-linux-musl
 export CC_x86_64_unknown_linux_musl := musl-gcc
-# A megabyte of relocations, read by each process at its start, becomes ten kilobytes.
+# A megabyte of relocations, read by each process at its start, becomes six kilobytes.
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS := -C link-arg=-Wl,-z,pack-relative-relocs
 TOOLS := $(FIRSTLIGHT_CACHE)/tools
 CARGO_DENY := $(TOOLS)/cargo-deny-0.20.2/bin/cargo-deny

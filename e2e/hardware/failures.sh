@@ -96,12 +96,11 @@ if what == "memory":
 if what in ("module", "new-module", "kernel", "fault"):
     context()
     module, function = ctypes.c_uint64(), ctypes.c_uint64()
-    version, target = ("99.0", "sm_90") if what == "new-module" else ("7.0", "sm_50")
-    body = "st.global.u32 [%rd1], 1;" if what == "fault" else ""
+    version = "99.0" if what == "new-module" else "7.0"
+    target = "sm_90" if what == "new-module" else "sm_50"
+    write = ".reg .b32 %r<2>;\nmov.u32 %r1, 7;\n.reg .b64 %rd<3>;\nmov.u64 %rd1, 16;\nst.global.u32 [%rd1], %r1;\n"
     text = (f".version {version}\n.target {target}\n.address_size 64\n.visible .entry kernel()\n"
-            f"{{\n.reg .b64 %rd<3>;\nmov.u64 %rd1, 16;\n{body.replace(', 1', ', %r1')}\nret;\n}}\n")
-    if what == "fault":
-        text = text.replace(".reg .b64", ".reg .b32 %r<2>;\nmov.u32 %r1, 7;\n.reg .b64")
+            f"{{\n{write if what == 'fault' else ''}ret;\n}}\n")
     must("cuModuleLoadData", ctypes.byref(module), text.encode())
     must("cuModuleGetFunction", ctypes.byref(function), module, b"kernel")
     threads = 4096 if what == "kernel" else 32
@@ -118,4 +117,3 @@ client no-jit-compiler 'for file in $(ldconfig -p | grep -o "/[^ ]*ptxjitcompile
 client no-ptx-allowed 'export CUDA_DISABLE_PTX_JIT=1' module
 client launch-refused true kernel
 client kernel-faults true fault
-find "$out" -name '*.records' -size +64k -delete

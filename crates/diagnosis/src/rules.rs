@@ -11,6 +11,8 @@ mod nothing;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod surroundings_tests;
+#[cfg(test)]
 mod tests;
 mod work;
 

@@ -61,20 +61,14 @@ fn card() {
 
 /// `/dev/nvidia7`, NUL-terminated.
 fn path(number: u8, into: &mut [u8; 16]) -> &[u8] {
-    let tens = [b'0' + number / 10];
-    let digits = tens.iter().filter(|digit| **digit != b'0').chain(core::slice::from_ref(&b'0'));
+    let (tens, ones) = ([b'0' + number / 10], [b'0' + number % 10]);
+    let tens: &[u8] = if number < 10 { &[] } else { &tens };
     let mut used = 0;
-    for (to, from) in into.iter_mut().zip(b"/dev/nvidia".iter().chain(digits)) {
+    for (to, from) in into.iter_mut().zip(b"/dev/nvidia".iter().chain(tens).chain(&ones).chain(&[0])) {
         *to = *from;
         used += 1;
     }
-    if let Some(ones) = into.get_mut(used - 1) {
-        *ones = b'0' + number % 10;
-    }
-    if let Some(end) = into.get_mut(used) {
-        *end = 0;
-    }
-    into.get(..=used).unwrap_or(&[])
+    into.get(..used).unwrap_or(&[])
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ impl Case<'_> {
                 .and("no such value is declared for the container: it comes from the image, a reference or the program.");
         }
         if !self.usable_before(process)
-            && let Some(found) = self.nodes_missing(process, finding)
+            && let Some(found) = self.nodes_missing(process, failure.code, finding)
         {
             return found;
         }
@@ -142,22 +142,28 @@ impl Case<'_> {
     fn nodes_missing(
         &self,
         process: &Process,
+        code: i32,
         finding: &dyn Fn(Cause, Confidence) -> Finding,
     ) -> Option<Finding> {
-        if matches!(self.facts.kind, PoolKind::Simulated | PoolKind::Custom) {
+        // Windows' kernel has one device for every card, `/dev/dxg`.
+        let other_kernel = process.driver().is_some_and(|path| path.contains("/wsl/"));
+        if other_kernel || matches!(self.facts.kind, PoolKind::Simulated | PoolKind::Custom) {
             return None;
         }
         let (unified, others): (Vec<_>, Vec<_>) =
             process.learnt.nodes.iter().partition(|node| node.path == UVM);
         let missing: Vec<_> =
             others.iter().filter(|node| node.is_missing()).filter_map(|node| node.trouble()).collect();
-        if !missing.is_empty() {
+        if !missing.is_empty() && code == code::NO_DEVICE {
             let (cause, confidence) = match self.facts.devices {
                 Some(0) => (Cause::GpuNotRequested, Likely),
                 Some(_) => (Cause::DriverNotInjected, Certain),
                 None => (Cause::DriverNotInjected, Likely),
             };
             return Some(finding(cause, confidence).and(format!("{}.", missing.join(", and "))));
+        }
+        if code == code::OPERATING_SYSTEM {
+            return None;
         }
         let trouble = unified.iter().find_map(|node| node.trouble())?;
         let fine = others.iter().all(|node| node.trouble().is_none()) && !others.is_empty();
