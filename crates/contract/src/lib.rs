@@ -11,6 +11,7 @@
 //! | [`record`] | 64-byte records: layout, kinds, encoding (`no_std`) |
 //! | `decode` | records from foreign bytes (feature `std`) |
 //! | `fault` | the grammar of `firstlight.dev/simulate` (feature `std`) |
+//! | `preflight` | what the preflight found in a container (feature `std`) |
 //! | `models` | the GPU models that the simulator can be |
 //! | `pools` | pool configuration, YAML (feature `pools`) |
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -28,6 +29,8 @@ pub mod names;
 pub mod paths;
 #[cfg(feature = "pools")]
 pub mod pools;
+#[cfg(feature = "std")]
+pub mod preflight;
 pub mod record;
 #[cfg(feature = "std")]
 pub mod text;

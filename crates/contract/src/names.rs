@@ -52,6 +52,12 @@ pub mod condition {
     pub const REASON_USABLE: &str = "GpuUsable";
 }
 
+/// Containers that the webhook adds.
+pub mod added {
+    /// The init container of the preflight; with several chosen containers, `-<container>` follows.
+    pub const PREFLIGHT: &str = "firstlight-preflight";
+}
+
 /// Reasons of Events.
 pub mod event {
     /// CUDA came up in the pod.

@@ -18,6 +18,8 @@ pub mod container {
     pub const CUDART_DIR: &str = "/opt/firstlight/cudart";
     /// Programs for use inside the container.
     pub const BIN_DIR: &str = "/opt/firstlight/bin";
+    /// The preflight: a static program, which starts the dynamic half beside it where the image has a glibc.
+    pub const PREFLIGHT: &str = "/opt/firstlight/bin/firstlight-preflight";
     /// The grant: a read-only file.
     pub const GRANT: &str = "/run/firstlight/grant";
     /// The record file: anybody in the container may append.
