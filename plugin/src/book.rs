@@ -4,10 +4,12 @@
 //! | module | what |
 //! |---|---|
 //! | [`identity`] | whose grant is it; which ones may go (pure) |
+//! | `blocked` | pods that a preflight keeps from starting |
 //! | [`forgetting`] | memory is for containers that something happens in |
 //! | [`judging`] | verdicts over time, what is counted and published |
 //! | [`series`] | the per-pod metrics, written at scrape time |
 
+mod blocked;
 pub mod forgetting;
 pub mod identity;
 pub mod judging;
@@ -47,6 +49,22 @@ pub struct Entry {
     pub forgotten: Option<Forgotten>,
     durations_seen: u32,
     durations_to_skip: u32,
+}
+
+impl Entry {
+    fn new(held: Held, kind: PoolKind, devices: Box<[Device]>) -> Self {
+        Self {
+            held,
+            kind,
+            devices,
+            tail: None,
+            container: Container::new(),
+            judged: Judged::default(),
+            forgotten: None,
+            durations_seen: 0,
+            durations_to_skip: 0,
+        }
+    }
 }
 
 /// The state behind the lock.
@@ -114,19 +132,9 @@ impl Book {
         allocation.grant = Box::default();
         let Grant { id, kind, devices, .. } = grant;
         let id = Id::from(id);
-        let mut judged = Judged::default();
-        judged.set_replay(replay);
-        let entry = Entry {
-            held: Held { id: id.clone(), allocation, owner },
-            kind,
-            devices: devices.into(),
-            tail: records.then(Tail::default),
-            container: Container::new(),
-            judged,
-            forgotten: None,
-            durations_seen: 0,
-            durations_to_skip: 0,
-        };
+        let mut entry = Entry::new(Held { id: id.clone(), allocation, owner }, kind, devices.into());
+        entry.tail = records.then(Tail::default);
+        entry.judged.set_replay(replay);
         let mut inner = self.lock();
         inner.new.push(id.clone());
         inner.grants.insert(id, Box::new(entry));
@@ -139,6 +147,7 @@ impl Book {
         if !same {
             inner.wake_pod(&pod.uid);
         }
+        inner.stand_in(&name, &pod);
         inner.pods.insert(name, pod);
         drop(inner);
         self.files.notify_one();
@@ -191,6 +200,9 @@ impl Book {
     /// The list of pods is complete: these are all.
     pub fn pods_listed(&self, pods: Pods) {
         let mut inner = self.lock();
+        for (name, pod) in &pods {
+            inner.stand_in(name, pod);
+        }
         inner.pods = pods;
         inner.pods_known = true;
         drop(inner);
@@ -248,11 +260,19 @@ impl Book {
 
     /// Grants whose pod is gone; none before the pods are known.
     pub fn gone(&self, holdings: &[Holding], now_ns: u64) -> Vec<Id> {
-        let inner = self.lock();
+        let mut inner = self.lock();
         if !inner.pods_known {
             return Vec::new();
         }
-        identity::gone(&inner.held(), holdings, &inner.pods, now_ns)
+        let mut gone = identity::gone(&inner.held(), holdings, &inner.pods, now_ns);
+        gone.retain(|id| {
+            let stand_in = blocked::is_stand_in(id);
+            if stand_in {
+                inner.grants.remove(id);
+            }
+            !stand_in
+        });
+        gone
     }
 
     /// Whether a grant has no owner, or an owner without UID.
@@ -306,6 +326,7 @@ impl Inner {
                     "a grant has its owner"
                 );
                 entry.held.owner = Some(owner.clone());
+                self.stand_down(owner);
             }
         }
     }
@@ -354,6 +375,7 @@ impl Inner {
                 facts.state = container.state;
                 facts.restarts = container.restarts;
                 facts.environment = container.environment.to_vec();
+                facts.preflight = container.preflight.as_deref().cloned();
             }
         }
         facts

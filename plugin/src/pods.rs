@@ -1,9 +1,10 @@
 //! The pods of this node that ask for one of our resources: what the API server says of them, cut down to what
 //! is needed. All other pods are forgotten at once.
 
-use firstlight_contract::names::{RESOURCE_PREFIX, annotation, condition, env};
+use firstlight_contract::names::{RESOURCE_PREFIX, added, annotation, condition, env};
 use firstlight_contract::paths::container;
-use firstlight_diagnosis::ContainerState;
+use firstlight_contract::preflight;
+use firstlight_diagnosis::{ContainerState, Preflight};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::ObjectMeta;
 use kube::core::object::{HasSpec, Object};
@@ -77,6 +78,8 @@ struct WireContainerStatus {
     restart_count: u32,
     #[serde(default)]
     state: WireState,
+    #[serde(default)]
+    last_state: WireState,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -98,6 +101,8 @@ struct WireTerminated {
     finished_at: Option<Time>,
     #[serde(default)]
     exit_code: i32,
+    #[serde(default)]
+    message: String,
 }
 
 /// Namespace and name of a pod.
@@ -139,10 +144,13 @@ pub struct PodContainer {
     pub state: ContainerState,
     /// Restarts so far.
     pub restarts: u32,
+    /// What its preflight found, in its last run.
+    pub preflight: Option<Box<Preflight>>,
 }
 
 /// Variables that a verdict may name; the rest of a pod's environment is not kept.
-const ENVIRONMENT: [&str; 5] = [
+const ENVIRONMENT: [&str; 6] = [
+    env::LD_PRELOAD,
     "CUDA_VISIBLE_DEVICES",
     "NVIDIA_VISIBLE_DEVICES",
     "OLLAMA_LLM_LIBRARY",
@@ -172,6 +180,10 @@ impl Pod {
         if containers.is_empty() {
             return None;
         }
+        let apps = containers.iter().filter(|container| !container.init).count();
+        for container in containers.iter_mut().filter(|container| !container.init) {
+            container.preflight = preflight_of(&container.name, apps, &status.init_container_statuses);
+        }
         let carries = |key: &str| annotations.as_ref().is_some_and(|found| found.contains_key(key));
         let condition = status.conditions.into_iter().find(|found| found.kind == condition::GPU_READY);
         let pod = Self {
@@ -190,6 +202,19 @@ impl Pod {
     pub fn container(&self, name: &str) -> Option<&PodContainer> {
         self.containers.iter().find(|container| container.name == name)
     }
+}
+
+/// The report of the preflight that the webhook added for this container.
+fn preflight_of(container: &str, apps: usize, statuses: &[WireContainerStatus]) -> Option<Box<Preflight>> {
+    let own = format!("{}-{container}", added::PREFLIGHT);
+    let status = statuses
+        .iter()
+        .find(|status| status.name == own)
+        .or_else(|| statuses.iter().find(|status| status.name == added::PREFLIGHT && apps == 1))?;
+    let ended = status.state.terminated.as_ref().or(status.last_state.terminated.as_ref())?;
+    let report = preflight::Report::parse(&ended.message)?;
+    let at_ns = ended.finished_at.as_ref().map(nanoseconds).unwrap_or_default();
+    Some(Box::new(Preflight { at_ns, report }))
 }
 
 impl PodContainer {
@@ -230,6 +255,7 @@ impl WireContainer {
             preloads,
             state: status.state.read(),
             restarts: status.restart_count,
+            preflight: None,
         })
     }
 }

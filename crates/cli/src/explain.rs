@@ -20,6 +20,7 @@ struct Row {
     looks_alike: &'static str,
     fix: &'static str,
     applies_to: &'static str,
+    decided_by: &'static str,
     references: &'static [&'static str],
 }
 
@@ -35,6 +36,7 @@ impl Row {
             looks_alike: row.alike,
             fix: row.fix,
             applies_to: row.era,
+            decided_by: row.seen_by,
             references: row.references,
         }
     }
@@ -113,7 +115,8 @@ fn text(row: &Row) -> String {
         + &line("evidence", row.evidence)
         + &line("looks alike", row.looks_alike)
         + &line("fix", row.fix)
-        + &line("applies to", row.applies_to);
+        + &line("applies to", row.applies_to)
+        + &line("decided by", row.decided_by);
     for reference in row.references {
         text += &line("see", reference);
     }

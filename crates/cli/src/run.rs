@@ -19,8 +19,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Variables that hide GPUs from CUDA or from Ollama: facts for the diagnosis.
-const TELLING: [&str; 5] = [
+/// Variables that hide GPUs from CUDA or from Ollama, or bring other libraries in: facts for the diagnosis.
+const TELLING: [&str; 6] = [
+    env::LD_PRELOAD,
     "CUDA_VISIBLE_DEVICES",
     "NVIDIA_VISIBLE_DEVICES",
     "OLLAMA_LLM_LIBRARY",

@@ -187,6 +187,13 @@ pub mod start {
     pub const MUSL: u64 = 1 << 2;
     /// `GGML_CUDA_INIT=1` is set: Ollama's second discovery pass.
     pub const SECOND_PASS: u64 = 1 << 3;
+    /// The command line orders that no layer goes to the GPU: `-ngl 0` and its long forms (Ollama passes it for
+    /// `num_gpu: 0`, `llm/llama_server.go`; llama.cpp, `common/arg.cpp`).
+    pub const NO_GPU_LAYERS: u64 = 1 << 4;
+    /// `GGML_BACKEND_PATH` is set: Ollama chose a GPU backend for this process.
+    pub const BACKEND: u64 = 1 << 5;
+    /// It names Vulkan's.
+    pub const VULKAN: u64 = 1 << 6;
 }
 
 /// A record without its text.

@@ -27,6 +27,8 @@ pub struct Row {
     pub fix: &'static str,
     /// For which Ollama versions it applies.
     pub era: &'static str,
+    /// Who can see the evidence.
+    pub seen_by: &'static str,
     /// Public reports and sources.
     pub references: &'static [&'static str],
 }
@@ -49,7 +51,10 @@ impl Cause {
 
     /// Whether the id stands for a failure, rather than for success or missing evidence.
     pub fn is_failure(self) -> bool {
-        !matches!(self, Self::Ok | Self::Unknown | Self::NeverAttempted | Self::RecorderNotLoaded)
+        !matches!(
+            self,
+            Self::Ok | Self::Unknown | Self::NeverAttempted | Self::RecorderNotLoaded | Self::CpuByDesign
+        )
     }
 }
 
@@ -92,6 +97,7 @@ mod tests {
                 ("fix", row.fix),
                 ("alike", row.alike),
                 ("era", row.era),
+                ("seen_by", row.seen_by),
             ] {
                 assert!(text.len() >= 3, "{cause}: {name} is empty");
                 assert!(!text.ends_with('.'), "{cause}: {name} ends with a full stop");

@@ -28,7 +28,7 @@ pub fn causes() -> String {
             page,
             "\n## {}\n\n{}.\n\n\
              * **Stage:** {}: {}\n* **Condition reason:** `{}`\n* **Evidence:** {}\n* **Looks alike:** {}\n\
-             * **Fix:** {}\n* **Applies to:** {}\n",
+             * **Fix:** {}\n* **Applies to:** {}\n* **Decided by:** {}\n",
             row.id,
             capital(row.what),
             row.stage,
@@ -37,7 +37,8 @@ pub fn causes() -> String {
             row.evidence,
             row.alike,
             row.fix,
-            row.era
+            row.era,
+            row.seen_by
         );
         if !row.references.is_empty() {
             let links: Vec<String> = row.references.iter().map(|link| format!("<{link}>")).collect();

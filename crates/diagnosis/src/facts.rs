@@ -1,6 +1,9 @@
 //! What is known about a container from outside: plain data that the plugin or the command line fills in.
 
 use firstlight_contract::grant::PoolKind;
+use firstlight_contract::names::env;
+use firstlight_contract::paths::container::SHIM_DIR;
+use firstlight_contract::preflight;
 
 /// The variable that tells CUDA which devices it may see (CUDA programming guide, environment variables).
 pub(crate) const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
@@ -51,6 +54,17 @@ pub struct Facts {
     pub environment: Vec<(String, String)>,
     /// Whether all devices of the container are there and healthy now; `None`: not known.
     pub devices_healthy: Option<bool>,
+    /// What a preflight found in the container.
+    pub preflight: Option<Preflight>,
+}
+
+/// A preflight's report, and when it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preflight {
+    /// Nanoseconds since the epoch. Before the container's processes, or, where somebody probed it, after them.
+    pub at_ns: u64,
+    /// What it found.
+    pub report: preflight::Report,
 }
 
 impl Facts {
@@ -65,6 +79,7 @@ impl Facts {
             restarts: 0,
             environment: Vec::new(),
             devices_healthy: None,
+            preflight: None,
         }
     }
 
@@ -84,6 +99,16 @@ impl Facts {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .find(|(name, value)| hides(name, value))
+    }
+
+    /// An object that the container declares to be preloaded beside ours. What the image sets is not known here.
+    pub(crate) fn foreign_preload(&self) -> Option<&str> {
+        let ours = |object: &str| object.strip_prefix(SHIM_DIR).is_some_and(|rest| rest.starts_with('/'));
+        self.environment
+            .iter()
+            .filter(|(name, _)| name == env::LD_PRELOAD)
+            .flat_map(|(_, value)| value.split([':', ' ']))
+            .find(|object| !object.is_empty() && !ours(object))
     }
 
     /// The last moment at which a process of this container can have done anything.
@@ -115,6 +140,14 @@ mod tests {
             Some(("CUDA_VISIBLE_DEVICES", "-1"))
         );
         assert!(with("NVIDIA_VISIBLE_DEVICES", "void").hiding_variable().is_some());
+    }
+
+    #[test]
+    fn only_what_is_not_ours_is_a_foreign_preload() {
+        let foreign = |value| with("LD_PRELOAD", value).foreign_preload().map(str::to_owned);
+        assert_eq!(foreign("/opt/firstlight/lib/libcuda.so.1"), None);
+        assert_eq!(foreign("/opt/firstlight/lib/libcuda.so.1:/opt/x.so").as_deref(), Some("/opt/x.so"));
+        assert_eq!(foreign(" libvgpu.so").as_deref(), Some("libvgpu.so"));
     }
 
     #[test]

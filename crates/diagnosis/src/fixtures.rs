@@ -31,9 +31,14 @@ pub(crate) struct Trace {
 impl Trace {
     /// A process that started this many seconds after the epoch.
     pub(crate) fn start(pid: u32, role: Role, second: u64) -> Self {
+        Self::start_with(pid, role, second, 0)
+    }
+
+    /// The same, with bits of its start record.
+    pub(crate) fn start_with(pid: u32, role: Role, second: u64, bits: u64) -> Self {
         let mut trace =
             Self { pid, now_ns: EPOCH + second * SECOND, caller: Caller::Runtime, entries: Vec::new() };
-        trace.push(Kind::Start, NO_FUNCTION, 0, (role as u64, 0), role.as_str());
+        trace.push(Kind::Start, NO_FUNCTION, 0, (role as u64, bits), role.as_str());
         trace
     }
 

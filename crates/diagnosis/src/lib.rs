@@ -13,6 +13,7 @@
 //! | [`facts`] | what is known from outside |
 //! | [`step`], [`process`] | what a process did, applied in the order of its records |
 //! | [`container`] | all processes of a container, incrementally and in bounded memory |
+//! | [`preflight`] | what a preflight's report says of the cause |
 //! | `rules` | from processes and facts to a verdict |
 //! | [`verdict`] | verdict, condition, Event |
 //! | [`report`] | the report: one object, the same everywhere |
@@ -29,6 +30,7 @@ mod driver;
 pub mod facts;
 #[cfg(test)]
 mod fixtures;
+pub mod preflight;
 pub mod process;
 pub mod report;
 mod rules;
@@ -38,7 +40,7 @@ pub mod verdict;
 
 pub use catalogue::Cause;
 pub use container::Container;
-pub use facts::{ContainerState, Facts};
+pub use facts::{ContainerState, Facts, Preflight};
 pub use process::Process;
 pub use report::Report;
 pub use stage::Stage;

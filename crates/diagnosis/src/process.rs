@@ -216,6 +216,26 @@ impl Process {
         self.steps.push(step);
     }
 
+    /// Start bits: whether it is part of Ollama's second discovery pass.
+    pub(crate) fn is_second_pass(&self) -> bool {
+        self.bits & start::SECOND_PASS != 0
+    }
+
+    /// Start bits: whether it was ordered to put no layer on the GPU.
+    pub(crate) fn is_kept_off_gpu(&self) -> bool {
+        self.bits & start::NO_GPU_LAYERS != 0
+    }
+
+    /// Start bits: whether Ollama chose Vulkan's backend for it.
+    pub(crate) fn is_for_vulkan(&self) -> bool {
+        self.bits & start::VULKAN != 0
+    }
+
+    /// Start bits: whether Ollama chose any backend for it.
+    pub(crate) fn has_backend(&self) -> bool {
+        self.bits & start::BACKEND != 0
+    }
+
     /// Start bits: whether the kernel set `AT_SECURE`.
     pub fn is_secure(&self) -> bool {
         self.bits & start::AT_SECURE != 0

@@ -8,13 +8,21 @@
 mod examine;
 mod init;
 mod nothing;
+mod preflight;
+#[cfg(test)]
+mod preflight_tests;
 #[cfg(test)]
 mod properties;
+mod serving;
+#[cfg(test)]
+mod serving_tests;
 #[cfg(test)]
 mod surroundings_tests;
 #[cfg(test)]
 mod tests;
 mod work;
+
+pub(crate) use init::code;
 
 use crate::catalogue::Cause;
 use crate::container::Container;
@@ -34,6 +42,8 @@ pub(crate) const QUIET_NS: u64 = 2_000_000_000;
 pub(crate) const HANG_NS: u64 = 20_000_000_000;
 /// After this time without a context, a process that serves a model does without the GPU.
 pub(crate) const RUNNER_PATIENCE_NS: u64 = 20_000_000_000;
+/// After this time with a context and without a launch, a process that serves a model is said not to use the GPU.
+pub(crate) const UNUSED_NS: u64 = 600_000_000_000;
 /// After this time without any record, the recorder is taken not to be loaded.
 pub(crate) const FIRST_RECORD_NS: u64 = 10_000_000_000;
 /// After this time without a driver call, a container is said to have attempted nothing.
@@ -77,7 +87,9 @@ pub(crate) struct Case<'a> {
 /// The verdict on a container.
 pub(crate) fn judge(container: &Container, now_ns: u64, facts: &Facts) -> Verdict {
     let processes = container.present(facts).map(Process::settled).collect();
-    Case { container, facts, now_ns: facts.horizon(now_ns), processes }.judge()
+    let case = Case { container, facts, now_ns: facts.horizon(now_ns), processes };
+    let verdict = case.judge();
+    case.with_preflight(verdict)
 }
 
 /// The furthest stage that a process reached.
@@ -123,6 +135,9 @@ impl Case<'_> {
             .max_by_key(|(process, _)| process.started_ns);
         if let Some((process, finding)) = newest {
             let seen = self.usable_before(process);
+            if let Some(verdict) = self.serving(process, finding.as_ref(), &findings) {
+                return verdict;
+            }
             match finding {
                 Some(finding) if seen || process.usable() => {
                     return self.failure(process, finding, true, &findings);
@@ -257,6 +272,15 @@ impl Case<'_> {
         if same > 1 {
             finding.evidence.push(format!("{same} processes ended the same way."));
         }
+        if let Some(runner) =
+            self.processes.iter().find(|process| process.is_runner() && process.is_for_vulkan())
+        {
+            let instead = format!(
+                "meanwhile {} serves the model by Vulkan: it looks healthy, and is not CUDA.",
+                who(runner)
+            );
+            finding.evidence.push(instead);
+        }
         self.name_look_alikes(&mut finding, findings);
         finding.evidence.extend(provenance(process));
         let outcome = if finding.cause.is_failure() { Outcome::Failure } else { Outcome::Unknown };
@@ -321,30 +345,6 @@ impl Case<'_> {
             self.container.processes_forgotten()
         );
         self.verdict(Outcome::Success, &Finding::new(Stage::Context, Cause::Ok, Confidence::Certain, first))
-    }
-
-    /// A process serves a model and has not come up on the GPU that an earlier one saw.
-    fn left_alone(&self, process: &Process) -> Verdict {
-        let waited = self.now_ns.saturating_sub(process.started_ns) / 1_000_000_000;
-        let finding = if process.called_driver() {
-            let first = format!(
-                "{} has run for {waited} seconds and got only to {}.",
-                who(process),
-                reached(process)
-            );
-            Finding::new(Stage::RunnerInit, Cause::Unknown, Confidence::Unknown, first)
-        } else {
-            let first = format!(
-                "{} serves a model, has run for {waited} seconds and never called the driver: the answer comes from the CPU.",
-                who(process)
-            );
-            Finding::new(Stage::Select, Cause::NeverAttempted, Confidence::Likely, first)
-        };
-        let finding = finding.and("an earlier process of this container saw a usable GPU.");
-        let mut verdict = self.unproven(&finding);
-        verdict.ready = Truth::False;
-        verdict.fallback = true;
-        verdict
     }
 }
 

@@ -24,8 +24,8 @@ const MAX_VARIABLE: usize = 512;
 pub struct Process<'a> {
     /// Whether the kernel set `AT_SECURE`.
     pub secure: bool,
-    /// Whether this is Ollama's second discovery pass.
-    pub second_pass: bool,
+    /// What the environment says, as bits of [`start`].
+    pub bits: u64,
     /// The value of `FIRSTLIGHT_GRANT`.
     pub grant: Option<&'a [u8]>,
 }
@@ -54,6 +54,8 @@ pub(crate) use c_path;
 const RECORDS: &[u8] = c_path!(paths::container::RECORDS);
 const GRANT: &[u8] = c_path!(paths::container::GRANT);
 const SECOND_PASS: &[u8] = b"GGML_CUDA_INIT=1";
+/// Ollama names the backend that it chose for a child (`llm/llama_server.go`).
+const BACKEND: &[u8] = b"GGML_BACKEND_PATH=";
 const AT_SECURE: usize = 23;
 
 /// Called by the dynamic loader when the object is loaded (`DT_INIT`). glibc passes argc, argv and envp; musl
@@ -121,12 +123,12 @@ fn begin_from_proc(opened: Option<File>) {
 fn write(command: &[u8], process: &Process<'_>, file: File) {
     let libc = if weak::is_glibc() { start::GLIBC } else { start::MUSL };
     let secure = if process.secure { start::AT_SECURE } else { 0 };
-    let pass = if process.second_pass { start::SECOND_PASS } else { 0 };
+    let ordered = if no_gpu_layers(command) { start::NO_GPU_LAYERS } else { 0 };
     let mut text = [0; MAX_TEXT];
     let length = words(command, &mut text);
     let note = Note {
         arg0: role(command) as u64,
-        arg1: libc | secure | pass,
+        arg1: libc | secure | process.bits | ordered,
         ..Note::new(Kind::Start, text.get(..length).unwrap_or(&[]))
     };
     RECORDER.write_first(&note, file);
@@ -209,7 +211,10 @@ unsafe fn is_secure(mut pair: *const usize) -> bool {
 
 fn consider<'a>(variable: &'a [u8], process: &mut Process<'a>) {
     if variable == SECOND_PASS {
-        process.second_pass = true;
+        process.bits |= start::SECOND_PASS;
+    } else if let Some(path) = variable.strip_prefix(BACKEND) {
+        let vulkan = path.windows(6).any(|part| part == b"vulkan");
+        process.bits |= start::BACKEND | if vulkan { start::VULKAN } else { 0 };
     } else if let Some(value) =
         variable.strip_prefix(names::env::GRANT.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
     {
@@ -269,9 +274,45 @@ pub fn role(command: &[u8]) -> Role {
     }
 }
 
+/// Whether a command line orders that no layer of a model goes to the GPU.
+fn no_gpu_layers(command: &[u8]) -> bool {
+    const FLAGS: [&[u8]; 3] = [b"-ngl", b"--n-gpu-layers", b"--gpu-layers"];
+    let mut words = command.split(|byte| *byte == 0);
+    while let Some(word) = words.next() {
+        if FLAGS.contains(&word) {
+            return words.next() == Some(b"0");
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_order_to_keep_off_the_gpu_is_read_from_the_command_line() {
+        assert!(no_gpu_layers(b"llama-server\0--model\0/x\0-ngl\x000\0"));
+        assert!(no_gpu_layers(b"llama-server\0--n-gpu-layers\x000\0"));
+        assert!(!no_gpu_layers(b"llama-server\0-ngl\x0099\0"));
+        assert!(!no_gpu_layers(b"llama-server\0-ngl\0"));
+    }
+
+    #[test]
+    fn the_environment_tells_which_backend_was_chosen() {
+        let bits = |variable: &'static [u8]| {
+            let mut process = Process::default();
+            consider(variable, &mut process);
+            process.bits
+        };
+        assert_eq!(bits(b"GGML_BACKEND_PATH=/usr/lib/ollama/cuda_v13/libggml-cuda.so"), start::BACKEND);
+        assert_eq!(
+            bits(b"GGML_BACKEND_PATH=/usr/lib/ollama/vulkan/libggml-vulkan.so"),
+            start::BACKEND | start::VULKAN
+        );
+        assert_eq!(bits(b"GGML_CUDA_INIT=1"), start::SECOND_PASS);
+        assert_eq!(bits(b"GGML_CUDA_INIT=0"), 0);
+    }
 
     #[test]
     fn roles_are_read_from_the_command_line() {

@@ -16,8 +16,10 @@ use std::collections::BTreeMap;
 const FAILURE_STANDS_NS: u64 = seconds(3);
 /// Without a further record for so long, nothing more is expected.
 const QUIET_NS: u64 = seconds(30);
-/// Longer than any patience of the rules: without a further record for so long, time alone changes no verdict.
+/// Without a further record for so long, time alone changes no verdict: longer than any patience of the rules, but one.
 const OVER_NS: u64 = seconds(60);
+/// The one: a GPU that is held for so long and not used.
+const UNUSED_OVER_NS: u64 = seconds(660);
 /// How often a container is judged while records come, and how often otherwise.
 const SOON_NS: u64 = seconds(1);
 const LATER_NS: u64 = seconds(10);
@@ -37,6 +39,7 @@ pub struct Settled {
 
 /// What was concluded about a grant's container.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing known, and any mix of them occurs")]
 pub struct Judged {
     /// Stage reached, or at which it failed.
     pub stage: u8,
@@ -50,6 +53,8 @@ pub struct Judged {
     pub last_launch_ns: Option<u64>,
     /// What stood when everything was told last.
     pub published: Option<Settled>,
+    /// A process that serves a model holds a GPU and has not used it: time alone may still change the verdict.
+    unused: bool,
     /// Events that were told: reason and cause. One or two: a set would take room for eleven.
     pub told: Vec<(&'static str, Cause)>,
     counted: Option<(Outcome, u32)>,
@@ -68,7 +73,11 @@ impl Judged {
         self.settled.is_some()
             && self.settled == self.published
             && !self.replay
-            && now_ns.saturating_sub(self.last_records_ns) >= OVER_NS
+            && now_ns.saturating_sub(self.last_records_ns) >= self.patience_ns()
+    }
+
+    fn patience_ns(&self) -> u64 {
+        if self.unused { UNUSED_OVER_NS } else { OVER_NS }
     }
 
     /// Judge no more, until records arrive.
@@ -193,6 +202,11 @@ impl Book {
             let Some(entry) = inner.grants.get_mut(&id) else { continue };
             let before = entry.judged.settled;
             entry.judged.last_launch_ns = entry.container.last_launch_ns();
+            entry.judged.unused = entry
+                .container
+                .processes()
+                .iter()
+                .any(|process| process.is_runner() && process.usable() && process.launches() == 0);
             let counted = entry.judged.take(&verdict, facts.restarts, any_records, now_ns);
             if let Some(outcome) = counted
                 && !std::mem::take(&mut entry.judged.silent)

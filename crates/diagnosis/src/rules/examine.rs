@@ -17,7 +17,9 @@ const ENOENT: i32 = 2;
 /// What is added to a signal's number for the exit code of what it ended.
 const SIGNALLED: i32 = 128;
 /// Exit code of a container that died by SIGSEGV.
-const SEGV_EXIT: i32 = SIGNALLED + 11;
+pub(super) const SEGV_EXIT: i32 = SIGNALLED + 11;
+/// Exit code of a container that died by SIGABRT.
+pub(super) const ABORT_EXIT: i32 = SIGNALLED + 6;
 
 impl Case<'_> {
     /// The first failing stage of a process; `None` if nothing is wrong with it, or not yet.
@@ -92,10 +94,12 @@ impl Case<'_> {
             who(process),
             waited / 1_000_000_000
         );
-        Some(
-            Finding::new(stage, Cause::DiscoveryTimeout, Likely, first)
-                .not(Cause::DriverInitFailed, format!("{symbol} has not returned any code.")),
-        )
+        let finding = match self.facts.foreign_preload() {
+            Some(object) => Finding::new(stage, Cause::ForeignShimFault, Likely, first)
+                .and(format!("{object} is preloaded beside Firstlight's library, and may be what hangs.")),
+            None => Finding::new(stage, Cause::DiscoveryTimeout, Likely, first),
+        };
+        Some(finding.not(Cause::DriverInitFailed, format!("{symbol} has not returned any code.")))
     }
 
     fn lookup_broken(&self, process: &Process) -> Option<Finding> {
@@ -180,14 +184,31 @@ impl Case<'_> {
 
     fn crashed(&self, process: &Process) -> Option<Finding> {
         let ContainerState::Terminated { exit_code: SEGV_EXIT, .. } = self.facts.state else { return None };
+        if !process.called_driver() {
+            return None;
+        }
         let learnt = &process.learnt;
         // Every driver of CUDA 12 says success of names that it does not have; only a needed one tells anything.
         let fatal =
             |(name, _, code): &&(String, u64, i32)| *code == 0 && driver::is_needed(driver::base(name));
-        let (name, _, _) = learnt.unanswered.iter().find(fatal)?;
         if process.usable() {
             return None;
         }
+        let Some((name, _, _)) = learnt.unanswered.iter().find(fatal) else {
+            let object = self.facts.foreign_preload()?;
+            let first = format!(
+                "{} was the last to call the driver before the container died by a segmentation fault.",
+                who(process)
+            );
+            return Some(
+                Finding::new(reached(process), Cause::ForeignShimFault, Likely, first)
+                    .and(format!("{object} is preloaded beside Firstlight's library."))
+                    .not(
+                        Cause::DummySymbolCrash,
+                        "the driver gave every needed function that it was asked for.",
+                    ),
+            );
+        };
         let first = format!(
             "the driver answered the question for {name}, which CUDA needs, with success and no function, and the container died by a segmentation fault.",
         );

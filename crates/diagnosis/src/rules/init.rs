@@ -12,16 +12,16 @@ use firstlight_contract::grant::PoolKind;
 use firstlight_contract::record::Role;
 
 /// CUDA driver codes with rules of their own; meanings in NVIDIA's driver API reference, `CUresult`.
-pub(super) mod code {
-    pub(in super::super) const OUT_OF_MEMORY: i32 = 2;
-    pub(in super::super) const STUB_LIBRARY: i32 = 34;
-    pub(in super::super) const NO_DEVICE: i32 = 100;
-    pub(in super::super) const OPERATING_SYSTEM: i32 = 304;
-    pub(in super::super) const NOT_SUPPORTED: i32 = 801;
-    pub(in super::super) const SYSTEM_NOT_READY: i32 = 802;
-    pub(in super::super) const SYSTEM_DRIVER_MISMATCH: i32 = 803;
-    pub(in super::super) const COMPAT_NOT_SUPPORTED: i32 = 804;
-    pub(in super::super) const UNKNOWN: i32 = 999;
+pub(crate) mod code {
+    pub(crate) const OUT_OF_MEMORY: i32 = 2;
+    pub(crate) const STUB_LIBRARY: i32 = 34;
+    pub(crate) const NO_DEVICE: i32 = 100;
+    pub(crate) const OPERATING_SYSTEM: i32 = 304;
+    pub(crate) const NOT_SUPPORTED: i32 = 801;
+    pub(crate) const SYSTEM_NOT_READY: i32 = 802;
+    pub(crate) const SYSTEM_DRIVER_MISMATCH: i32 = 803;
+    pub(crate) const COMPAT_NOT_SUPPORTED: i32 = 804;
+    pub(crate) const UNKNOWN: i32 = 999;
 }
 
 /// The device of unified memory; the other nodes are those of the driver itself and of its cards.
@@ -91,6 +91,11 @@ impl Case<'_> {
         }
         let learnt = &process.learnt;
         if failure.code == code::NO_DEVICE
+            && let Some(found) = self.filtered(process, finding)
+        {
+            return found;
+        }
+        if failure.code == code::NO_DEVICE
             && let Some(value) = learnt.visible.as_deref().filter(|value| hides_all(value))
         {
             // Ollama sets the variable for its own children.
@@ -135,6 +140,21 @@ impl Case<'_> {
             return finding.not(Cause::HiddenByEnv, "no variable that the pod declares hides devices.");
         }
         finding
+    }
+
+    /// Ollama's second pass names the device that the first one listed, and a MIG device has another name.
+    fn filtered(&self, process: &Process, finding: &dyn Fn(Cause, Confidence) -> Finding) -> Option<Finding> {
+        let value = process.learnt.visible.as_deref()?;
+        let listed = self.earlier(process).find(|other| other.learnt.init_ok_ns.is_some())?;
+        (process.is_second_pass() && value.starts_with("GPU-")).then(|| {
+            finding(Cause::MigDeviceFiltered, Likely)
+                .and(format!("Ollama set {VISIBLE}={value:?} for it: its second look at a device."))
+                .and(format!(
+                    "{} had listed {} device(s) before.",
+                    who(listed),
+                    listed.learnt.count.unwrap_or(0)
+                ))
+        })
     }
 
     /// Device nodes that NVIDIA's driver needs and that the process did not find. A driver of somebody's own may need

@@ -1,5 +1,6 @@
 //! No success and no failure: what can be said all the same.
 
+use super::examine::{ABORT_EXIT, SEGV_EXIT};
 use super::{Case, FIRST_CALL_NS, FIRST_RECORD_NS, Finding, reached, who};
 use crate::catalogue::Cause;
 use crate::facts::ContainerState;
@@ -21,7 +22,8 @@ impl Case<'_> {
             return self.failing(&Finding::new(Stage::Process, Cause::NotInjected, Certain, first));
         }
         if self.processes.is_empty() {
-            return self.unproven(&self.silent());
+            let finding = self.silent();
+            return if finding.cause.is_failure() { self.failing(&finding) } else { self.unproven(&finding) };
         }
         self.idle()
     }
@@ -38,12 +40,33 @@ impl Case<'_> {
             ContainerState::Terminated { .. } => true,
             ContainerState::Unknown | ContainerState::Waiting => false,
         };
+        if let Some(finding) = self.died_silently() {
+            return finding;
+        }
         if running && self.facts.injected != Some(false) {
             let first = "the container runs, and not even a start record was written.".to_owned();
             return Finding::new(Stage::Process, Cause::RecorderNotLoaded, Likely, first)
                 .not(Cause::NeverAttempted, "without the recorder, calls of the driver would not be seen.");
         }
         Finding::new(Stage::Process, Cause::Unknown, Unknown, "no process has started yet.".to_owned())
+    }
+
+    /// The container ended without a record, and another library is preloaded.
+    fn died_silently(&self) -> Option<Finding> {
+        let ContainerState::Terminated { exit_code, .. } = self.facts.state else { return None };
+        let object = self.facts.foreign_preload()?;
+        let first = format!("the container ended with code {exit_code} before it wrote a single record.");
+        // What ld.so and musl's loader end with where they cannot load an object (glibc elf/rtld.c, musl ldso/dynlink.c).
+        let cause = match exit_code {
+            1 | 127 => Cause::PreloadObjectBroken,
+            SEGV_EXIT | ABORT_EXIT => Cause::ForeignShimFault,
+            _ => return None,
+        };
+        Some(
+            Finding::new(Stage::Process, cause, Likely, first)
+                .and(format!("{object} is preloaded beside Firstlight's library."))
+                .not(Cause::RecorderNotLoaded, "the container did not live long enough to do without it."),
+        )
     }
 
     /// Processes ran, and none called the driver.

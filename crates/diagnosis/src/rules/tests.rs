@@ -131,7 +131,7 @@ fn cuinit_100_in_a_runner_after_a_good_discovery_is_a_gpu_lost_after_start() {
 #[test]
 fn a_new_runner_that_works_makes_up_for_one_that_failed() {
     let poisoned = runner(8).comes_up().gets("cuLaunchKernel", 700);
-    let healthy = Trace::start(9, Role::Runner, 200).comes_up();
+    let healthy = Trace::start(9, Role::Runner, 200).comes_up().launches(3);
     assert_eq!(verdict(vec![discovery(7).comes_up(), poisoned.clone()]).cause, Cause::DeviceErrorSticky);
     assert_eq!(verdict(vec![discovery(7).comes_up(), poisoned, healthy]).cause, Cause::Ok);
 }
@@ -304,7 +304,7 @@ fn a_needed_function_that_is_missing_is_named_until_kernels_run() {
     let trace = runner(8).unanswered("cuLaunchKernel", 500).comes_up();
     let missing = verdict(vec![discovery(7).comes_up(), trace]);
     assert_is(&missing, Cause::ApiNotProvided, Stage::Compute, Confidence::Likely);
-    let harmless = runner(8).unanswered("cuGraphicsGLRegisterBuffer", 500).comes_up();
+    let harmless = runner(8).unanswered("cuGraphicsGLRegisterBuffer", 500).comes_up().launches(3);
     assert_eq!(verdict(vec![discovery(7).comes_up(), harmless]).cause, Cause::Ok);
 }
 

@@ -62,6 +62,7 @@ fn pods(pods: &[(&str, &str, u64, Containers<'_>)]) -> Pods {
         preloads: false,
         state: ContainerState::Unknown,
         restarts: 0,
+        preflight: None,
     };
     let entry = |(name, uid, second, containers): &(&str, &str, u64, Containers<'_>)| {
         let pod = Pod {
