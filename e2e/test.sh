@@ -8,6 +8,8 @@ level="${1:-all}"
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
 broken=0
+rows="${CARGO_TARGET_DIR:-target}/causes"
+rm -rf "$rows"
 
 run() {
     echo "-- $*"
@@ -25,6 +27,13 @@ case "$level" in all | cluster)
     run cargo test -p firstlight-e2e --no-fail-fast -- --ignored --test-threads=1
     ;;
 esac
+
+# What the tests made happen: each cause beside its look-alike.
+if [ -d "$rows" ]; then
+    echo "-- causes made to happen, and their look-alikes ($(cat "$rows"/*.tsv | wc -l) causes)"
+    sort "$rows"/*.tsv |
+        awk -F '\t' '{ printf "%-32s %-8s %s\n  not %-26s          %s\n", $1, $2, $3, $4, $5 }'
+fi
 
 awk -v broken="$broken" '
     /^test result:/ { passed += $4; failed += $6 }

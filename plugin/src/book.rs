@@ -372,6 +372,10 @@ impl Inner {
             facts.injected = Some(pod.injected);
             if let Some(container) = pod.container(&owner.container) {
                 facts.injected = Some(pod.injected || container.preloads);
+                // In an observer pool the devices are somebody else's.
+                if entry.kind == PoolKind::Observer {
+                    facts.devices = container.foreign_gpus;
+                }
                 facts.state = container.state;
                 facts.restarts = container.restarts;
                 facts.environment = container.environment.to_vec();

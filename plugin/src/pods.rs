@@ -46,6 +46,8 @@ struct WireEnv {
 struct WireResources {
     #[serde(default)]
     limits: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    claims: Vec<serde::de::IgnoredAny>,
 }
 
 /// See [`WirePod`].
@@ -136,6 +138,8 @@ pub struct PodContainer {
     pub init: bool,
     /// Our resources that it asks for, with the number.
     pub resources: Box<[(Box<str>, u32)]>,
+    /// GPUs that it asks for from another vendor's plugin; `None`: it has claims, which may be for some.
+    pub foreign_gpus: Option<u32>,
     /// Its declared environment that matters to a verdict.
     pub environment: Box<[(String, String)]>,
     /// Whether its declared environment preloads the shim.
@@ -241,6 +245,13 @@ impl WireContainer {
         if resources.is_empty() {
             return None;
         }
+        let foreign = |name: &str| {
+            !name.starts_with(RESOURCE_PREFIX)
+                && (name.starts_with("nvidia.com/") || (name.contains('/') && name.contains("gpu")))
+        };
+        let limits = &self.resources.limits;
+        let foreign_gpus =
+            limits.iter().filter(|(name, _)| foreign(name)).map(|(_, value)| number(value)).sum();
         let wanted: BTreeSet<&str> = ENVIRONMENT.into();
         let environment = self.env.iter().filter(|variable| wanted.contains(variable.name.as_str()));
         let preloads = self.env.iter().any(|variable| {
@@ -251,6 +262,7 @@ impl WireContainer {
             name: self.name.clone(),
             init,
             resources,
+            foreign_gpus: self.resources.claims.is_empty().then_some(foreign_gpus),
             environment: environment.map(|found| (found.name.clone(), found.value.clone())).collect(),
             preloads,
             state: status.state.read(),
@@ -278,3 +290,6 @@ impl WireState {
 fn nanoseconds(time: &Time) -> u64 {
     u64::try_from(time.0.as_nanosecond()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

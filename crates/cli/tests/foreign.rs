@@ -7,17 +7,15 @@ mod foreign {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
-    fn compile(source: &str, output: &Path, flags: &[&str]) {
+    fn compiled(source: &str, flags: &[&str]) -> PathBuf {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
-        let status = Command::new("gcc").args(flags).arg("-o").arg(output).arg(&source).arg("-ldl").status();
-        assert!(status.unwrap().success(), "gcc {}", source.display());
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("foreign-c");
+        firstlight_testing::compiled(&source, flags, &folder).unwrap()
     }
 
     /// NVIDIA's runtime from the products; `None`, said, where they are not built.
     fn runtime() -> Option<PathBuf> {
-        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/firstlight"));
-        let cache = std::env::var_os("FIRSTLIGHT_CACHE").map(PathBuf::from).or_else(home)?;
-        let path = cache.join("current/cudart/lib/13.0/libcudart.so.13");
+        let path = firstlight_testing::runtime("13.0");
         let there = path.exists() && std::env::var_os("FIRSTLIGHT_ARTEFACTS").is_some();
         if !there {
             eprintln!(
@@ -32,9 +30,10 @@ mod foreign {
     fn verdict(wrong: &[&str]) -> Option<Value> {
         let runtime = runtime()?;
         let folder = tempfile::tempdir().unwrap();
-        let (client, driver) = (folder.path().join("client"), folder.path().join("libcuda.so.1"));
-        compile("../shim/tests/c/runtime.c", &client, &[]);
-        compile("tests/c/crippled.c", &driver, &[&["-shared", "-fPIC"], wrong].concat());
+        let client = compiled("../shim/tests/c/runtime.c", &[]);
+        let driver = folder.path().join("libcuda.so.1");
+        let crippled = compiled("tests/c/crippled.c", &[&["-shared", "-fPIC"], wrong].concat());
+        std::fs::copy(crippled, &driver).unwrap();
         let report = folder.path().join("report.json");
         let output = Command::new(env!("CARGO_BIN_EXE_kubectl-firstlight"))
             .args(["run", "--driver"])

@@ -17,6 +17,10 @@ pub enum Fault {
     ContextReturns(u32),
     /// Every allocation of device memory returns this code.
     AllocateReturns(u32),
+    /// `cuMemGetInfo` returns this code.
+    MemoryInfoReturns(u32),
+    /// Loading a module or a library of kernels returns this code.
+    LoadReturns(u32),
     /// Every kernel launch returns this code.
     LaunchReturns(u32),
     /// `cuGetExportTable` is neither exported nor found by lookup.
@@ -45,11 +49,13 @@ pub enum Fault {
 }
 
 /// One row for each fault: how it is written, and what the driver then does.
-pub const SYNTAX: [(&str, &str); 11] = [
+pub const SYNTAX: [(&str, &str); 13] = [
     ("init-returns=CODE", "cuInit returns CODE"),
     ("query-returns=CODE", "cuDeviceGetCount and the device queries return CODE"),
     ("context-returns=CODE", "creating or retaining a context returns CODE"),
     ("allocate-returns=CODE", "allocations of device memory return CODE"),
+    ("memory-info-returns=CODE", "cuMemGetInfo returns CODE"),
+    ("load-returns=CODE", "loading a module or a library of kernels returns CODE"),
     ("launch-returns=CODE", "kernel launches return CODE"),
     ("no-export-table", "cuGetExportTable is not there"),
     ("refuse-table=TABLE:CODE", "cuGetExportTable answers CODE for TABLE"),
@@ -122,6 +128,8 @@ impl Fault {
             ("query-returns", Some(value)) => code(value).map(Self::QueryReturns),
             ("context-returns", Some(value)) => code(value).map(Self::ContextReturns),
             ("allocate-returns", Some(value)) => code(value).map(Self::AllocateReturns),
+            ("memory-info-returns", Some(value)) => code(value).map(Self::MemoryInfoReturns),
+            ("load-returns", Some(value)) => code(value).map(Self::LoadReturns),
             ("launch-returns", Some(value)) => code(value).map(Self::LaunchReturns),
             ("no-export-table", None) => Some(Self::NoExportTable),
             ("refuse-table", Some(value)) => {
@@ -172,6 +180,8 @@ impl fmt::Display for Fault {
             Self::QueryReturns(code) => write!(out, "query-returns={code}"),
             Self::ContextReturns(code) => write!(out, "context-returns={code}"),
             Self::AllocateReturns(code) => write!(out, "allocate-returns={code}"),
+            Self::MemoryInfoReturns(code) => write!(out, "memory-info-returns={code}"),
+            Self::LoadReturns(code) => write!(out, "load-returns={code}"),
             Self::LaunchReturns(code) => write!(out, "launch-returns={code}"),
             Self::NoExportTable => write!(out, "no-export-table"),
             Self::RefuseTable { table, code } => write!(out, "refuse-table={table}:{code}"),

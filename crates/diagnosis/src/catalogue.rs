@@ -58,6 +58,31 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// Whether it is the driver that does something wrong, so that a simulated one may have been told to. What is wrong
+    /// with the container or with the workload is wrong in a simulation, too.
+    pub(crate) fn is_the_drivers(self) -> bool {
+        !matches!(
+            self,
+            Self::NotInjected
+                | Self::HiddenByEnv
+                | Self::DeploymentDrift
+                | Self::OllamaFilesModified
+                | Self::SecureModeLoader
+                | Self::PreloadObjectBroken
+                | Self::LibcInterposerPresent
+                | Self::ForeignShimFault
+                | Self::BackendUndefinedSymbol
+                | Self::BackendRuntimeLibraryMissing
+                | Self::RuntimeSubstituted
+                | Self::VulkanInsteadOfCuda
+                | Self::GpuClaimedNotUsed
+                | Self::QuotaExceeded
+                | Self::LoadTooSlow
+        )
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.id())

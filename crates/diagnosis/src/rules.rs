@@ -233,11 +233,7 @@ impl Case<'_> {
 
     /// In a simulated pool the driver does what it was told: the advice for a real one would mislead.
     fn fix(&self, fix: &str, cause: Cause) -> String {
-        if self.simulated()
-            && cause.is_failure()
-            && cause != Cause::HiddenByEnv
-            && cause != Cause::NotInjected
-        {
+        if self.simulated() && cause.is_failure() && cause.is_the_drivers() {
             return format!(
                 "if this fault was ordered with the annotation firstlight.dev/simulate, remove it; on a real GPU: {fix}."
             );

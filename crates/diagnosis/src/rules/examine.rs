@@ -31,9 +31,9 @@ impl Case<'_> {
             .or_else(|| self.too_old(process))
             .or_else(|| self.init_failed(process))
             .or_else(|| self.handshake_failed(process))
+            .or_else(|| self.crashed(process))
             .or_else(|| self.enumeration_failed(process))
             .or_else(|| self.context_failed(process))
-            .or_else(|| self.crashed(process))
             .or_else(|| work_failed(process))
             .or_else(|| self.api_missing(process))
     }
@@ -110,10 +110,42 @@ impl Case<'_> {
         let name = ["cuInit", "cuDriverGetVersion", "cuGetProcAddress"]
             .into_iter()
             .find(|name| learnt.lacks(name))?;
+        if let Some(finding) = self.too_old_to_ask(process, name) {
+            return Some(finding);
+        }
         let first = format!("{} asked the driver for {name} and got no function.", who(process));
         Some(
             Finding::new(Stage::DriverFind, Cause::SymbolLookupBroken, Certain, first)
                 .and("cuInit was never called.")
+                .not(Cause::DriverInitFailed, "cuInit was never called, so it cannot have failed."),
+        )
+    }
+
+    /// A driver answers 1 (invalid value) to a question for a version above its own; seen of NVIDIA's 580. The first
+    /// such question of a runtime since 12.0 is for the lookup function itself, before it asks for the version.
+    fn too_old_to_ask(&self, process: &Process, name: &str) -> Option<Finding> {
+        const INVALID_VALUE: i32 = 1;
+        let asked = |(known, _, code): &&(String, u64, i32)| {
+            driver::base(known) == name && *code == INVALID_VALUE && name == "cuGetProcAddress"
+        };
+        let (_, version, _) = process.learnt.unanswered.iter().find(asked)?;
+        let first = format!(
+            "{} asked the driver for {name} of CUDA {}, and the driver answered {}.",
+            who(process),
+            say_version(*version),
+            driver::say_code(INVALID_VALUE)
+        );
+        // Whoever writes a driver may choose this code for what it does not know.
+        let (cause, other) = match self.facts.kind {
+            PoolKind::Custom => {
+                (Cause::SymbolLookupBroken, "a driver that is too old for the question answers so, too.")
+            }
+            _ => (Cause::DriverTooOld, "a driver answers so to questions of a CUDA version above its own."),
+        };
+        Some(
+            Finding::new(Stage::DriverFind, cause, Likely, first)
+                .and(other)
+                .and("the runtime stopped there: it never called cuInit.")
                 .not(Cause::DriverInitFailed, "cuInit was never called, so it cannot have failed."),
         )
     }

@@ -73,6 +73,15 @@ impl Case<'_> {
     fn idle(&self) -> Verdict {
         let count = self.processes.len();
         let first = format!("{count} process(es) started with the recorder, and none called the driver.");
+        if let ContainerState::Terminated { exit_code: SEGV_EXIT | ABORT_EXIT, .. } = self.facts.state
+            && let Some(object) = self.facts.foreign_preload()
+        {
+            let finding = Finding::new(Stage::Process, Cause::ForeignShimFault, Likely, first)
+                .and("the container then died by a signal.")
+                .and(format!("{object} is preloaded beside Firstlight's library."))
+                .not(Cause::DummySymbolCrash, "the driver was asked for nothing.");
+            return self.failing(&finding);
+        }
         if let Some((name, value)) = self.facts.hiding_variable() {
             let finding = Finding::new(Stage::Select, Cause::HiddenByEnv, Likely, first)
                 .and(format!("the pod declares {name}={value:?}, which keeps Ollama from the GPU."));

@@ -4,10 +4,11 @@ use crate::container::MAX_PROCESSES;
 use crate::driver::{Duty, duty, symbol};
 use crate::fixtures::{DRIVER, EPOCH, SECOND, Trace, facts};
 use crate::process::MAX_STEPS;
-use crate::{Container, ContainerState, Facts};
+use crate::{Cause, Confidence, Container, ContainerState, Facts, Preflight};
 use firstlight_contract::decode::{Entry, Item, decode_all};
 use firstlight_contract::grant::PoolKind;
 use firstlight_contract::metrics::Outcome;
+use firstlight_contract::preflight::{HEADER, Probe, Report};
 use firstlight_contract::record::{Kind, MAX_ENCODED, Role};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -43,6 +44,28 @@ fn states() -> impl Strategy<Value = ContainerState> {
         (any::<u64>(), any::<i32>())
             .prop_map(|(at_ns, exit_code)| ContainerState::Terminated { at_ns, exit_code }),
     ]
+}
+
+/// Reports of a preflight, also such as no preflight writes.
+fn preflights() -> impl Strategy<Value = Option<Preflight>> {
+    let outcome = prop_oneof![
+        Just("ok".to_owned()),
+        Just("absent".to_owned()),
+        Just("failed".to_owned()),
+        Just("timeout".to_owned()),
+        select(vec![1, 2, 34, 35, 100, 103, 304, 801, 802, 803, 804, 999])
+            .prop_map(|code| format!("code:{code}")),
+        Just("signal:11".to_owned()),
+        Just("errno:13".to_owned()),
+    ];
+    let line = (select(Probe::ALL.to_vec()), outcome, "[ -~]{0,40}", "[ -~]{0,40}").prop_map(
+        |(probe, outcome, subject, detail)| {
+            format!("{}\t{outcome}\t1\t{subject}\t{detail}\n", probe.as_str())
+        },
+    );
+    let report = vec(line, 0..12).prop_map(|lines| Report::parse(&format!("{HEADER}\n{}", lines.concat())));
+    (report, 0u64..200)
+        .prop_map(|(report, second)| Some(Preflight { at_ns: EPOCH + second * SECOND, report: report? }))
 }
 
 /// Whether some process's records, as they arrived, hold every number up to the proof of a usable GPU. Written
@@ -100,10 +123,39 @@ proptest! {
         second in 0u64..200,
         kind in kinds(),
         state in states(),
+        preflight in preflights(),
+        preload in select(vec![None, Some("/opt/other.so")]),
     ) {
         let all = records();
         let items: Vec<Item> = picks.iter().map(|pick| Item::Entry(pick.get(&all).clone())).collect();
-        judged(&items, second, &Facts { state, ..facts(kind) })?;
+        let environment = preload.map(|path: &str| ("LD_PRELOAD".to_owned(), path.to_owned())).into_iter().collect();
+        judged(&items, second, &Facts { state, environment, preflight, ..facts(kind) })?;
+    }
+
+    #[test]
+    fn what_is_certain_stays_so_while_time_passes_and_nobody_does_anything(
+        which in any::<Index>(),
+        cut in any::<Index>(),
+        preflight in preflights(),
+        seconds in vec(3u64..500, 2..6),
+    ) {
+        let mut trace = which.get(&traces()).clone();
+        trace.entries.truncate(cut.index(trace.entries.len()) + 1);
+        let mut container = Container::new();
+        container.observe(&trace.items());
+        let mut times = seconds;
+        times.sort_unstable();
+        let facts = Facts { preflight, ..facts(PoolKind::Whole) };
+        let mut certain: Option<Cause> = None;
+        for second in times {
+            let verdict = container.verdict(EPOCH + second * SECOND, &facts);
+            if let Some(cause) = certain.filter(|cause| *cause != Cause::Ok) {
+                prop_assert_eq!(verdict.cause, cause);
+            }
+            if verdict.confidence == Confidence::Certain {
+                certain = Some(verdict.cause);
+            }
+        }
     }
 
     #[test]

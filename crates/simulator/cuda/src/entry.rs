@@ -77,6 +77,8 @@ fn gate(symbol: &'static str) -> Done {
             }
             Fault::ContextReturns(code) if action == Some(Action::Context) => return Err(Code(*code)),
             Fault::AllocateReturns(code) if action == Some(Action::Allocate) => return Err(Code(*code)),
+            Fault::MemoryInfoReturns(code) if action == Some(Action::MemoryInfo) => return Err(Code(*code)),
+            Fault::LoadReturns(code) if action == Some(Action::Load) => return Err(Code(*code)),
             Fault::LaunchReturns(code) if launch => return Err(Code(*code)),
             Fault::Hang { function: name, duration }
                 if symbol == name || function.is_some_and(|function| function.name == name) =>

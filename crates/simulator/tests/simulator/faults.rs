@@ -81,6 +81,8 @@ fn what_fails_later_leaves_enumeration_whole() {
         );
         let told = walk(&Machine::ordered("allocate-returns=2"), &runtime, None);
         assert!(told.contains("cudaMalloc(&one, BYTES)=2"), "{}: {told}", runtime.display());
+        let told = walk(&Machine::ordered("memory-info-returns=801"), &runtime, None);
+        assert!(told.contains("cudaMemGetInfo(&before, &total)=801"), "{}: {told}", runtime.display());
     }
 }
 
@@ -89,6 +91,13 @@ fn a_launch_returns_what_was_ordered() {
     let machine = Machine::ordered("launch-returns=719");
     let output = machine.program(&compiled("work.c")).arg(driver()).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains("\nlaunch=719\n"));
+}
+
+#[test]
+fn a_module_is_refused_as_ordered() {
+    let machine = Machine::ordered("load-returns=222");
+    let output = machine.program(&compiled("work.c")).arg(driver()).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\nan image that is none=222\n"));
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn pods(pods: &[(&str, &str, u64, Containers<'_>)]) -> Pods {
         state: ContainerState::Unknown,
         restarts: 0,
         preflight: None,
+        foreign_gpus: Some(0),
     };
     let entry = |(name, uid, second, containers): &(&str, &str, u64, Containers<'_>)| {
         let pod = Pod {
