@@ -2,11 +2,9 @@
 //! line against a cluster.
 
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use firstlight_contract::names::annotation;
-use firstlight_e2e::command::output;
 use firstlight_e2e::harness::install;
 use firstlight_e2e::harness::scenario::{Scenario, scenario};
 use firstlight_e2e::harness::workload::{OLLAMA, annotated, ollama};
@@ -78,27 +76,18 @@ fn the_api_server_accepts_the_rendered_manifests() -> Result<()> {
     })
 }
 
-/// Runs `kubectl-firstlight` against the cluster; returns its exit code and what it printed.
-fn firstlight(s: &Scenario, words: &[&str]) -> Result<(Option<i32>, String)> {
-    let program = install::root().join("build/bin/kubectl-firstlight");
-    let mut command = Command::new(program);
-    command.args(words).args(["--namespace", &s.namespace]).env("KUBECONFIG", s.kubectl.kubeconfig());
-    let done = output(&mut command)?;
-    Ok((done.status.code(), String::from_utf8(done.stdout)?))
-}
-
 #[test]
 #[ignore = "needs the local cluster"]
 fn the_command_line_tells_the_same_story() -> Result<()> {
     scenario(|s| {
         let (healthy, broken) = one_of_each(s)?;
-        let (code, text) = firstlight(s, &["status"])?;
+        let (code, text) = s.firstlight(&["status"])?;
         assert_eq!(code, Some(0), "{text}");
         let rows: Vec<&str> = text.lines().skip(1).collect();
         assert!(rows.first().is_some_and(|row| row.contains(&broken)), "worst first: {text}");
         assert!(rows.iter().any(|row| row.contains(&healthy)), "{text}");
 
-        let (_, text) = firstlight(s, &["diagnose", &broken, "--output", "json"])?;
+        let (_, text) = s.firstlight(&["diagnose", &broken, "--output", "json"])?;
         let report: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
         let verdict = |name: &str| report.pointer(&format!("/verdict/{name}")).and_then(Value::as_str);
         assert_eq!(
@@ -108,7 +97,7 @@ fn the_command_line_tells_the_same_story() -> Result<()> {
         );
         assert!(report.pointer("/timeline/0").is_some(), "the report came from the agent: {text}");
 
-        let (_, text) = firstlight(s, &["diagnose", &healthy])?;
+        let (_, text) = s.firstlight(&["diagnose", &healthy])?;
         assert!(text.contains("success"), "{text}");
         Ok(())
     })

@@ -4,6 +4,7 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +16,7 @@ use super::prometheus::{self, Sample};
 use super::wait::{Progress, wait_for};
 use super::{install, random_name};
 use crate::cluster::{Cluster, PROMETHEUS};
+use crate::command::output;
 
 /// How long things on a busy machine may take.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -237,6 +239,17 @@ impl Scenario {
                 None => Progress::Waiting(format!("{samples:?}")),
             })
         })
+    }
+
+    /// Runs `kubectl-firstlight` in the namespace; returns its exit code and what it printed.
+    pub fn firstlight(&self, words: &[&str]) -> Result<(Option<i32>, String)> {
+        let mut command = Command::new(install::root().join("build/bin/kubectl-firstlight"));
+        command
+            .args(words)
+            .args(["--namespace", &self.namespace])
+            .env("KUBECONFIG", self.kubectl.kubeconfig());
+        let done = output(&mut command)?;
+        Ok((done.status.code(), String::from_utf8(done.stdout)?))
     }
 
     /// The local cluster's node.

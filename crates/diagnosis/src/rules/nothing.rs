@@ -11,6 +11,9 @@ use crate::verdict::Verdict;
 
 impl Case<'_> {
     pub(super) fn nothing(&self) -> Verdict {
+        if let Some(finding) = self.ended_while_waiting() {
+            return self.failing(&finding);
+        }
         if let Some(process) =
             self.processes.iter().filter(|p| p.called_driver()).max_by_key(|p| (reached(p), p.started_ns))
         {
@@ -26,6 +29,29 @@ impl Case<'_> {
             return if finding.cause.is_failure() { self.failing(&finding) } else { self.unproven(&finding) };
         }
         self.idle()
+    }
+
+    /// An earlier instance of the container was ended while a process of it waited for the driver: a probe that has no
+    /// patience, say, which ends the next one, too.
+    fn ended_while_waiting(&self) -> Option<Finding> {
+        if self.facts.restarts == 0 {
+            return None;
+        }
+        let is_past = |process: &&Process| {
+            !self.processes.iter().any(|other| (other.pid, other.token) == (process.pid, process.token))
+        };
+        let past = self.container.processes().iter().filter(is_past);
+        let (process, symbol) = past
+            .filter_map(|process| Some((process, &process.learnt.open.keys().next()?.1)))
+            .max_by_key(|(process, _)| process.started_ns)?;
+        let restarts = self.facts.restarts;
+        let first =
+            format!("{} called {symbol} and had no answer when its container was ended.", who(process));
+        Some(
+            Finding::new(reached(process), Cause::DiscoveryTimeout, Likely, first)
+                .and(format!("the container was started again {restarts} time(s); a probe may have had less patience than the driver needs."))
+                .not(Cause::DriverInitFailed, format!("{symbol} had not returned any code.")),
+        )
     }
 
     /// There is no record at all.

@@ -107,3 +107,16 @@ fn another_preloaded_library_is_suspected_where_a_call_hangs_or_nothing_was_reco
     assert_eq!(verdict_at(6, &with(ended(139)), crashed.clone()).cause, Cause::ForeignShimFault);
     assert_ne!(verdict_at(6, &ended(139), crashed).cause, Cause::ForeignShimFault);
 }
+
+#[test]
+fn a_container_that_is_ended_again_and_again_while_it_waits_for_the_driver_waits_too_long() {
+    let waits = || vec![discovery(7).opens(crate::fixtures::DRIVER).enters("cuInit")];
+    let again = |restarts| {
+        let state = crate::ContainerState::Running { since_ns: EPOCH + 12 * SECOND };
+        Facts { state, restarts, ..facts(PoolKind::Whole) }
+    };
+    assert_eq!(verdict_at(15, &again(1), waits()).cause, Cause::DiscoveryTimeout);
+    assert_ne!(verdict_at(15, &again(0), waits()).cause, Cause::DiscoveryTimeout, "it was not started again");
+    let answered = vec![discovery(7).initialises()];
+    assert_ne!(verdict_at(15, &again(1), answered).cause, Cause::DiscoveryTimeout);
+}

@@ -1,0 +1,143 @@
+//! Pools whose driver is somebody else's: an operator's own virtual driver, and another vendor's beside ours.
+#![expect(clippy::indexing_slicing, reason = "a JSON value answers null for a name that it does not have")]
+
+use anyhow::{Context, Result};
+use firstlight_contract::names::{annotation, event};
+use firstlight_e2e::command::run;
+use firstlight_e2e::harness::install;
+use firstlight_e2e::harness::scenario::{PATIENCE, Scenario, scenario, then_always};
+use firstlight_e2e::harness::wait::{Progress, wait_for};
+use firstlight_e2e::harness::workload::{OLLAMA, annotated, ollama};
+use serde_json::{Value, json};
+
+/// A folder of the node with a driver of the operator's own; it is gone with the cluster.
+const FOLDER: &str = "/opt/my-virtual-gpu";
+
+/// A scenario on nodes with a pool of each kind.
+fn with_pools(body: impl FnOnce(&Scenario) -> Result<()>) -> Result<()> {
+    scenario(|s| {
+        let settings = [
+            "pools[1].name=mine".to_owned(),
+            "pools[1].kind=custom".to_owned(),
+            "pools[1].devices=2".to_owned(),
+            format!("pools[1].driver={FOLDER}"),
+            "pools[2].name=watch".to_owned(),
+            "pools[2].kind=observer".to_owned(),
+        ];
+        // `--set` on a list forgets what `--values` said of it.
+        let first = ["name=simulated", "kind=simulated", "devices=4", "model=SIM-A40", "cudart={12,13}"];
+        let first = first.map(|setting| format!("pools[0].{setting}"));
+        let settings: Vec<&str> = first.iter().chain(&settings).map(String::as_str).collect();
+        virtual_driver(s, &["-DNO_TABLES"])?;
+        then_always(
+            || {
+                install::chart(&settings)?;
+                body(s)
+            },
+            || install::chart(&[]),
+        )
+    })
+}
+
+/// Puts the driver that is wrong in this way into the folder.
+fn virtual_driver(s: &Scenario, wrong: &[&str]) -> Result<()> {
+    let folder = s.cluster()?.node().path(FOLDER);
+    std::fs::create_dir_all(&folder)?;
+    let (made, driver) = (folder.join(".new"), folder.join("libcuda.so.1"));
+    let source = install::root().join("crates/cli/tests/c/crippled.c");
+    let words =
+        ["-shared", "-fPIC", "-w", "-o", made.to_str().context("path")?, source.to_str().context("path")?];
+    run("gcc", words.iter().chain(wrong))?;
+    std::fs::rename(made, driver).context("cannot place the driver")
+}
+
+/// An Ollama in this pool; its pod.
+fn asks_for(s: &Scenario, pool: &str, change: impl FnOnce(&mut Value)) -> Result<String> {
+    let mut deployment = annotated(ollama("ollama", OLLAMA), &[(annotation::GPU, pool)]);
+    change(&mut deployment["spec"]["template"]["spec"]);
+    s.create(&deployment)?;
+    s.ready_pod("ollama")
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn the_author_of_a_virtual_gpu_reads_what_their_driver_lacks() -> Result<()> {
+    with_pools(|s| {
+        let pod = asks_for(s, "mine", |_| ())?;
+        let condition = s.gpu_ready(&pod, "False")?;
+        assert_eq!(condition.reason, "ExportTableMissing", "{condition:?}");
+        assert!(!condition.message.contains("imulated"), "nobody simulates here: {condition:?}");
+        s.event(&pod, event::CUDA_INIT_FAILED)?;
+
+        // The author adds the function, and asks again.
+        virtual_driver(s, &[])?;
+        s.run(["delete", "pod", &pod, "--wait=true"])?;
+        let next = s.ready_pod("ollama")?;
+        let condition = s.gpu_ready(&next, "False")?;
+        assert_eq!(condition.reason, "ExportTableRefused", "{condition:?}");
+        assert!(condition.message.contains("6bd5fb6c5bf4e74a8987d93912fd9df9"), "{condition:?}");
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn an_observed_pod_that_asked_nobody_for_a_gpu_is_told_apart_from_one_that_was_given_none() -> Result<()> {
+    with_pools(|s| {
+        let pod = asks_for(s, "watch", |_| ())?;
+        let condition = s.gpu_ready(&pod, "False")?;
+        assert_eq!(condition.reason, "GpuNotRequested", "{condition:?}");
+        s.run(["delete", "deployment", "ollama", "--wait=true"])?;
+
+        // Another vendor's plugin that gives a device and injects nothing.
+        let node = firstlight_e2e::cluster::NAME;
+        let capacity = |value: &Value| {
+            let patch = json!({"status": {"capacity": {"nvidia.com/gpu": value}}}).to_string();
+            s.kubectl.run(["patch", "node", node, "--subresource=status", "--type=merge", "-p", &patch])
+        };
+        capacity(&json!("1"))?;
+        then_always(
+            || {
+                let limit = |spec: &mut Value| {
+                    spec["containers"][0]["resources"] = json!({"limits": {"nvidia.com/gpu": "1"}});
+                };
+                let pod = asks_for(s, "watch", limit)?;
+                let condition = s.gpu_ready(&pod, "False")?;
+                assert_eq!(condition.reason, "DriverNotInjected", "{condition:?}");
+                Ok(())
+            },
+            || capacity(&Value::Null).map(drop),
+        )
+    })
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn a_driver_that_another_vendor_injects_is_observed_and_not_replaced() -> Result<()> {
+    with_pools(|s| {
+        // The simulator stands in for the vendor's driver: it comes by the pod's own mount, where a container
+        // runtime would put it.
+        let node = s.cluster()?;
+        let vendor = node.node().path("/opt/vendor-driver");
+        std::fs::create_dir_all(&vendor)?;
+        for library in ["libcuda.so.1", "libnvidia-ml.so.1"] {
+            std::fs::copy(install::root().join("build/simulator").join(library), vendor.join(library))?;
+        }
+        let pod = asks_for(s, "watch", |spec| {
+            spec["volumes"] = json!([{"name": "driver", "hostPath": {"path": "/opt/vendor-driver"}}]);
+            spec["containers"][0]["volumeMounts"] =
+                json!([{"name": "driver", "mountPath": "/usr/local/nvidia/lib64", "readOnly": true}]);
+        })?;
+        let condition = s.gpu_ready(&pod, "True")?;
+        assert_eq!(condition.reason, "GpuUsable", "{condition:?}");
+        assert!(condition.message.contains("/usr/local/nvidia/lib64/libcuda.so.1"), "{condition:?}");
+        let answer = s.generate(&pod)?;
+        assert_eq!(answer["eval_count"], 8, "{answer}");
+        wait_for("the launches to be confirmed", PATIENCE, || {
+            let (_, said) = s.firstlight(&["diagnose", &pod, "--output", "json"])?;
+            let report: Value = serde_json::from_str(&said).unwrap_or_default();
+            let confirmed = report["verdict"]["confirmed"] == true;
+            Ok(if confirmed { Progress::Done(()) } else { Progress::Waiting(said) })
+        })
+    })
+}
