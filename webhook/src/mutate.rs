@@ -5,7 +5,8 @@
 //! | [`object`] | the parts of a pod or workload that matter, borrowed from the request |
 //! | [`ask`] | what the annotations ask for, and what is wrong with them |
 //! | [`choose`] | which containers get it |
-//! | [`pod`] | the pod rule: resource limit, preload, faults on order |
+//! | [`pod`] | the pod rule: what a pod is given, and what is said of it |
+//! | `plan` | the changes to one container: resource limit, preload, faults on order |
 //! | [`workload`] | the workload rule: copies the annotations into the pod template |
 //! | [`patch`] | JSON Patch, written by hand |
 
@@ -15,6 +16,7 @@ pub mod ask;
 pub mod choose;
 pub mod object;
 pub mod patch;
+mod plan;
 pub mod pod;
 pub mod workload;
 
