@@ -7,6 +7,7 @@
 //! | [`choose`] | which containers get it |
 //! | [`pod`] | the pod rule: what a pod is given, and what is said of it |
 //! | `plan` | the changes to one container: resource limit, preload, faults on order |
+//! | `gate` | the readiness gate |
 //! | [`workload`] | the workload rule: copies the annotations into the pod template |
 //! | [`patch`] | JSON Patch, written by hand |
 
@@ -14,6 +15,7 @@ use firstlight_contract::pools::Pools;
 
 pub mod ask;
 pub mod choose;
+mod gate;
 pub mod object;
 pub mod patch;
 mod plan;

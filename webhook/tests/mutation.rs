@@ -239,6 +239,61 @@ fn what_is_no_review_is_answered_400() {
     }
 }
 
+fn gated(containers: &Value) -> Value {
+    pod(&json!({"firstlight.dev/gpu": "simulated", "firstlight.dev/gate": "ready"}), containers)
+}
+
+fn said(object: &Value) -> &str {
+    object["metadata"]["annotations"]["firstlight.dev/injection"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn a_pod_that_asks_for_a_gate_is_ready_only_with_a_usable_gpu() {
+    let seen = create("Pod", &gated(&json!([{"name": "ollama"}])));
+    assert_eq!(seen.object["spec"]["readinessGates"], json!([{"conditionType": "firstlight.dev/GpuReady"}]));
+    assert!(said(&seen.object).ends_with("pod: Ready waits for firstlight.dev/GpuReady."), "{seen:?}");
+    assert!(seen.warnings.is_empty() && !create("Pod", &seen.object).patched);
+}
+
+#[test]
+fn a_gate_that_is_off_or_not_asked_for_changes_nothing() {
+    let mut off = gated(&json!([{"name": "ollama"}]));
+    off["metadata"]["annotations"]["firstlight.dev/gate"] = json!("off");
+    let plain = pod(&json!({"firstlight.dev/gpu": "simulated"}), &json!([{"name": "ollama"}]));
+    for object in [off, plain] {
+        let seen = create("Pod", &object);
+        assert_eq!(seen.object["spec"].get("readinessGates"), None);
+        assert!(!said(&seen.object).contains("Ready"), "{seen:?}");
+    }
+}
+
+#[test]
+fn the_authors_own_gates_stay_and_ours_is_set_once() {
+    let mut object = gated(&json!([{"name": "ollama"}]));
+    object["spec"]["readinessGates"] = json!([{"conditionType": "example.com/lb"}]);
+    let both = json!([{"conditionType": "example.com/lb"}, {"conditionType": "firstlight.dev/GpuReady"}]);
+    let seen = create("Pod", &object);
+    assert_eq!(seen.object["spec"]["readinessGates"], both);
+    object["spec"]["readinessGates"] = both.clone();
+    assert_eq!(create("Pod", &object).object["spec"]["readinessGates"], both);
+}
+
+#[test]
+fn a_gate_that_would_never_open_is_not_set_and_the_author_is_told() {
+    let foreign = json!([{"name": "ollama", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]);
+    let mut init = gated(&json!([{"name": "app"}]));
+    init["metadata"]["annotations"]["firstlight.dev/containers"] = json!("warm-up");
+    init["spec"]["initContainers"] = json!([{"name": "warm-up"}]);
+    for object in [gated(&foreign), init.clone()] {
+        let seen = create("Pod", &object);
+        assert_eq!(seen.object["spec"].get("readinessGates"), None);
+        assert!(seen.warnings.iter().any(|warning| warning.contains("would never open")), "{seen:?}");
+        assert!(said(&seen.object).contains("would never open"), "{seen:?}");
+    }
+    init["spec"]["initContainers"][0]["restartPolicy"] = json!("Always");
+    assert!(create("Pod", &init).object["spec"]["readinessGates"].is_array(), "a sidecar stays");
+}
+
 #[test]
 fn an_annotation_that_nobody_reads_is_warned_about() {
     let annotations = json!({"firstlight.dev/gpu": "simulated", "firstlight.dev/counts": "2"});
@@ -294,6 +349,12 @@ fn words() -> impl Strategy<Value = String> {
         "firstlight.dev/containers",
         "firstlight.dev/simulate",
         "firstlight.dev/gate",
+        "ready",
+        "readinessGates",
+        "conditionType",
+        "firstlight.dev/GpuReady",
+        "restartPolicy",
+        "Always",
         "firstlight.dev/propagated",
         "firstlight.dev/injected",
         "firstlight.dev/simulated",
@@ -343,9 +404,13 @@ fn any_container() -> impl Strategy<Value = Value> {
 
 fn any_annotations() -> impl Strategy<Value = Value> {
     let value = prop_oneof![3 => Just("simulated".to_owned()), 2 => words()];
-    (proptest::option::of(value), proptest::collection::hash_map(words(), words(), 0..3)).prop_map(
-        |(gpu, others)| {
+    let gate = proptest::option::of(Just("ready"));
+    (proptest::option::of(value), gate, proptest::collection::hash_map(words(), words(), 0..3)).prop_map(
+        |(gpu, gate, others)| {
             let mut annotations = json!(others);
+            if let Some(gate) = gate {
+                annotations["firstlight.dev/gate"] = json!(gate);
+            }
             if let Some(gpu) = gpu {
                 annotations["firstlight.dev/gpu"] = json!(gpu);
             }

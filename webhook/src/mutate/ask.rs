@@ -21,6 +21,8 @@ pub struct Ask<'a> {
     pub containers: Option<Vec<&'a str>>,
     /// Faults on order, in the grammar of [`fault`].
     pub simulate: Option<&'a str>,
+    /// Whether the pod's readiness waits for a usable GPU.
+    pub gate: bool,
 }
 
 /// A mistake: a sentence for the author, and the annotations that could cure it.
@@ -79,29 +81,35 @@ pub fn read<'a>(asks: &Asks<'a>, pools: &'a Pools) -> Reading<'a> {
     let count = count(asks, pool, &mut reading.mistakes);
     let containers = containers(asks, &mut reading.mistakes);
     let simulate = simulate(asks, pool, &mut reading.mistakes);
-    for (key, words, keys) in [
-        (annotation::GATE, GATE, &[annotation::GATE]),
-        (annotation::PREFLIGHT, PREFLIGHT, &[annotation::PREFLIGHT]),
-    ] {
-        match asks.get(key) {
-            None | Some("off") => {}
-            Some(value) if words.contains(&value) => {
-                reading.warnings.push(format!("{key}: {value:?} does nothing yet in this version"));
-            }
-            Some(value) => {
-                let sentence = format!("{key} is {value:?}; allowed are {}", words.join(", "));
-                reading.mistakes.push(Mistake { keys, sentence });
-            }
-        }
+    let gate = word(asks, &[annotation::GATE], &["off", "ready"], &mut reading.mistakes) == Some("ready");
+    let preflight = word(asks, &[annotation::PREFLIGHT], &["off", "report", "block"], &mut reading.mistakes);
+    if let Some(value) = preflight.filter(|value| *value != "off") {
+        reading
+            .warnings
+            .push(format!("{}: {value:?} does nothing yet in this version", annotation::PREFLIGHT));
     }
     if let (Some(pool), true) = (pool, reading.mistakes.is_empty()) {
-        reading.ask = Some(Ask { pool, count, containers, simulate });
+        reading.ask = Some(Ask { pool, count, containers, simulate, gate });
     }
     reading
 }
 
-const GATE: &[&str] = &["off", "ready"];
-const PREFLIGHT: &[&str] = &["off", "report", "block"];
+/// The value of an annotation that is one of a few words.
+fn word<'a>(
+    asks: &Asks<'a>,
+    keys: &'static [&'static str; 1],
+    words: &[&str],
+    mistakes: &mut Vec<Mistake>,
+) -> Option<&'a str> {
+    let [key] = keys;
+    let value = asks.get(key)?;
+    if words.contains(&value) {
+        return Some(value);
+    }
+    let sentence = format!("{key} is {value:?}; allowed are {}", words.join(", "));
+    mistakes.push(Mistake { keys, sentence });
+    None
+}
 
 fn pool<'a>(asks: &Asks<'_>, pools: &'a Pools, mistakes: &mut Vec<Mistake>) -> Option<&'a Pool> {
     let value = asks.get(annotation::GPU)?;
@@ -275,14 +283,16 @@ mod tests {
     }
 
     #[test]
-    fn gate_and_preflight_are_known_but_do_nothing_yet() {
+    fn a_gate_is_asked_for_by_the_word_ready_and_no_other() {
         let pools = Pools::parse(POOLS).unwrap();
-        let asks =
-            Asks::default().with(annotation::GPU, Some("simulated")).with(annotation::GATE, Some("ready"));
+        let asks = Asks::default().with(annotation::GPU, Some("simulated"));
+        let gate = |value| read(&asks.with(annotation::GATE, value), &pools).ask.map(|ask| ask.gate);
+        assert_eq!(gate(Some("ready")), Some(true));
+        assert_eq!([gate(Some("off")), gate(None)], [Some(false); 2]);
+        assert_eq!(gate(Some("true")), None);
         assert_eq!(
-            read(&asks, &pools).warnings,
-            ["firstlight.dev/gate: \"ready\" does nothing yet in this version"]
+            mistakes(&[(annotation::GPU, "simulated"), (annotation::GATE, "true")]),
+            ["firstlight.dev/gate is \"true\"; allowed are off, ready"]
         );
-        assert!(read(&asks.with(annotation::GATE, Some("off")), &pools).warnings.is_empty());
     }
 }

@@ -21,6 +21,15 @@ pub struct Chosen<'p, 'a> {
     pub container: &'p Container<'a>,
 }
 
+impl Chosen<'_, '_> {
+    /// Whether it is an ordinary init container, gone before the others start.
+    pub fn ends_before_the_others(&self) -> bool {
+        self.list == INIT && self.container.restart_policy.as_str() != "Always"
+    }
+}
+
+/// The list of init containers and sidecars.
+const INIT: &str = "initContainers";
 /// The port on which Ollama listens.
 const OLLAMA_PORT: i64 = 11434;
 
@@ -35,8 +44,7 @@ pub fn choose<'p, 'a>(ask: &Ask<'_>, spec: &'p PodSpec<'a>) -> Result<Vec<Chosen
     };
     let main: Vec<Chosen<'p, 'a>> = list("containers", &spec.containers).collect();
     let Some(names) = &ask.containers else { return recognise(&main) };
-    let all: Vec<Chosen<'p, 'a>> =
-        main.into_iter().chain(list("initContainers", &spec.init_containers)).collect();
+    let all: Vec<Chosen<'p, 'a>> = main.into_iter().chain(list(INIT, &spec.init_containers)).collect();
     let missing: Vec<&str> = names
         .iter()
         .copied()
@@ -120,7 +128,7 @@ mod tests {
     fn chosen(spec: &str, names: Option<Vec<&str>>) -> Result<String, String> {
         let pool =
             Pool { name: "p".to_owned(), spec: PoolSpec::Observer { seats: 1 }, cudart: BTreeSet::new() };
-        let ask = Ask { pool: &pool, count: 1, containers: names, simulate: None };
+        let ask = Ask { pool: &pool, count: 1, containers: names, simulate: None, gate: false };
         let spec: PodSpec<'_> = serde_json::from_str(spec).unwrap();
         choose(&ask, &spec).map(|chosen| listed(&chosen)).map_err(|mistake| mistake.sentence)
     }

@@ -114,6 +114,16 @@ partial!(
         "containers" => containers: Option<Vec<Container<'a>>>,
         /// Init containers and sidecars.
         "initContainers" => init_containers: Option<Vec<Container<'a>>>,
+        /// Conditions that the pod's readiness waits for.
+        "readinessGates" => readiness_gates: Option<Vec<ReadinessGate<'a>>>,
+    }
+);
+
+partial!(
+    /// An entry of `readinessGates`.
+    ReadinessGate {
+        /// The condition.
+        "conditionType" => condition: Text<'a>,
     }
 );
 
@@ -136,6 +146,8 @@ partial!(
         "ports" => ports: Option<Vec<Port<'a>>>,
         /// Limits and requests.
         "resources" => resources: Option<Resources<'a>>,
+        /// `Always` makes a sidecar of an init container.
+        "restartPolicy" => restart_policy: Text<'a>,
     }
 );
 

@@ -5,6 +5,7 @@
 
 use super::ask::{Asks, Mistake, read, unknown};
 use super::choose::choose;
+use super::gate::Gate;
 use super::object::{Metadata, Pod, PodSpec};
 use super::patch::{Patch, Value, step};
 use super::plan::Plan;
@@ -40,10 +41,12 @@ pub fn pod(request: &Request<Pod<'_>>, policy: Policy<'_>) -> Answer {
     for plan in &check.plans {
         plan.write(&mut answer.patch);
     }
+    check.gate.write(&mut answer.patch);
     if answer.patch.is_empty() && pod.annotation(annotation::INJECTED).is_some() {
         return answer;
     }
-    let said = check.plans.iter().map(Plan::sentence).collect::<Vec<_>>().join(" ");
+    let said: Vec<String> = check.plans.iter().map(Plan::sentence).chain(check.gate.sentence()).collect();
+    let said = said.join(" ");
     let mut marks = vec![(annotation::INJECTION, said.as_str())];
     if check.plans.iter().any(|plan| !plan.foreign) {
         marks.push((annotation::INJECTED, policy.version));
@@ -67,12 +70,13 @@ pub struct Check<'p, 'a> {
     /// What is odd.
     pub warnings: Vec<String>,
     plans: Vec<Plan<'p, 'a>>,
+    gate: Gate,
 }
 
 /// Checks an ask against a pod's containers and plans the changes.
 pub fn check<'p, 'a>(asks: &Asks<'p>, spec: &'p PodSpec<'a>, policy: Policy<'p>) -> Check<'p, 'a> {
     let reading = read(asks, policy.pools);
-    let mut check = Check { mistakes: reading.mistakes, warnings: reading.warnings, plans: Vec::new() };
+    let mut check = Check { mistakes: reading.mistakes, warnings: reading.warnings, ..Check::default() };
     let Some(ask) = reading.ask else { return check };
     match choose(&ask, spec) {
         Ok(chosen) => {
@@ -83,6 +87,8 @@ pub fn check<'p, 'a>(asks: &Asks<'p>, spec: &'p PodSpec<'a>, policy: Policy<'p>)
                 .iter()
                 .flat_map(|plan| plan.notes.iter().map(|note| format!("container {}: {note}", plan.name())));
             check.warnings.extend(notes);
+            check.gate = Gate::new(ask.gate, spec, &check.plans);
+            check.warnings.extend(check.gate.warning());
         }
         Err(mistake) => check.mistakes.push(mistake),
     }
