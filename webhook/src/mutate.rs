@@ -8,6 +8,8 @@
 //! | [`pod`] | the pod rule: what a pod is given, and what is said of it |
 //! | `plan` | the changes to one container: resource limit, preload, faults on order |
 //! | `gate` | the readiness gate |
+//! | `preflight` | the init containers that probe the GPU first |
+//! | [`source`] | the parts of a container that they copy |
 //! | [`workload`] | the workload rule: copies the annotations into the pod template |
 //! | [`patch`] | JSON Patch, written by hand |
 
@@ -20,6 +22,8 @@ pub mod object;
 pub mod patch;
 mod plan;
 pub mod pod;
+mod preflight;
+pub mod source;
 pub mod workload;
 
 /// What the rules know beside the request.
@@ -33,7 +37,9 @@ pub struct Policy<'a> {
 
 /// One admission request: the object as it is to be, and as it was.
 #[derive(Debug)]
-pub struct Request<T> {
+pub struct Request<'a, T> {
+    /// The whole review, for what is copied and not read.
+    pub review: &'a [u8],
     /// The object to be admitted.
     pub object: T,
     /// The stored object, on UPDATE.

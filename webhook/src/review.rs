@@ -226,7 +226,7 @@ type Decision<'a> = Option<(Text<'a>, Answer)>;
 
 fn decide<'a, T: Deserialize<'a>>(
     body: &'a [u8],
-    rule: impl FnOnce(Request<T>) -> Answer,
+    rule: impl FnOnce(Request<'a, T>) -> Answer,
 ) -> Result<Decision<'a>, serde_json::Error> {
     let review: Review<'a, T> = serde_json::from_slice(body)?;
     let Some(request) = review.request.filter(|_| review.api_version.as_str() == API_VERSION) else {
@@ -234,6 +234,7 @@ fn decide<'a, T: Deserialize<'a>>(
     };
     let answer = request.object.map_or_else(Answer::default, |object| {
         rule(Request {
+            review: body,
             object,
             old: request.old,
             update: request.operation.as_str() == "UPDATE",

@@ -294,6 +294,87 @@ fn a_gate_that_would_never_open_is_not_set_and_the_author_is_told() {
     assert!(create("Pod", &init).object["spec"]["readinessGates"].is_array(), "a sidecar stays");
 }
 
+/// A pod with one container and a preflight.
+fn probed(mode: &str, container: &Value) -> Value {
+    let annotations = json!({"firstlight.dev/gpu": "simulated", "firstlight.dev/preflight": mode});
+    pod(&annotations, &json!([container]))
+}
+
+#[test]
+fn a_preflight_runs_as_its_container_does_and_with_what_that_was_given() {
+    let container = json!({"name": "ollama", "image": "ollama/ollama", "imagePullPolicy": "Always",
+        "env": [{"name": "A", "value": "b"}], "envFrom": [{"secretRef": {"name": "s"}}], "workingDir": "/w",
+        "securityContext": {"runAsUser": 1000}, "volumeMounts": [{"name": "v", "mountPath": "/m"}],
+        "volumeDevices": [{"name": "d", "devicePath": "/dev/x"}],
+        "resources": {"limits": {"memory": "8Gi"}, "requests": {"cpu": 1}, "claims": [{"name": "c"}]}});
+    let seen = create("Pod", &probed("report", &container)).object;
+    let (app, probe) = (&seen["spec"]["containers"][0], &seen["spec"]["initContainers"][0]);
+    for (member, _) in container.as_object().unwrap().iter().filter(|(member, _)| *member != "name") {
+        assert_eq!(probe[member], app[member], "{member}");
+    }
+    assert_eq!(probe["name"], "firstlight-preflight");
+    assert_eq!(probe["command"], json!(["/opt/firstlight/bin/firstlight-preflight"]));
+    assert_eq!(probe["args"], json!(["--mode", "report"]));
+    assert_eq!(probe["resources"]["limits"]["firstlight.dev/simulated"], "1");
+    assert_eq!(probe["resources"]["requests"]["firstlight.dev/simulated"], "1");
+}
+
+#[test]
+fn a_preflight_has_nothing_of_a_service() {
+    let container = json!({"name": "ollama", "ports": [{"containerPort": 1}], "livenessProbe": {}, "readinessProbe": {},
+        "startupProbe": {}, "lifecycle": {}, "stdin": true, "tty": true, "restartPolicy": "Always", "resizePolicy": []});
+    let seen = create("Pod", &probed("report", &container)).object;
+    let probe = seen["spec"]["initContainers"][0].as_object().unwrap();
+    assert_eq!(probe.keys().collect::<Vec<_>>(), ["args", "command", "env", "name", "resources"]);
+}
+
+#[test]
+fn a_preflight_that_is_off_changes_nothing_and_another_word_is_refused() {
+    let seen = create("Pod", &probed("off", &json!({"name": "ollama"})));
+    assert!(seen.object["spec"].get("initContainers").is_none() && seen.warnings.is_empty(), "{seen:?}");
+    let refusal = create("Pod", &probed("warn", &json!({"name": "ollama"}))).refusal.unwrap();
+    assert_eq!(refusal, "firstlight.dev/preflight is \"warn\"; allowed are off, report, block");
+}
+
+#[test]
+fn the_pod_says_what_its_preflight_does() {
+    for (mode, end) in [("report", "and reports."), ("block", "and stops the pod on a certain cause.")] {
+        let seen = create("Pod", &probed(mode, &json!({"name": "ollama"})));
+        let words = format!("pod: init container firstlight-preflight probes the GPU of ollama first {end}");
+        assert!(said(&seen.object).ends_with(&words), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_preflight_comes_after_the_authors_init_containers_and_once() {
+    let mut object = probed("block", &json!({"name": "ollama"}));
+    object["spec"]["initContainers"] = json!([{"name": "pull"}]);
+    let seen = create("Pod", &object).object;
+    let names: Vec<&str> = seen["spec"]["initContainers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["pull", "firstlight-preflight"]);
+    assert!(!create("Pod", &seen).patched);
+}
+
+#[test]
+fn what_cannot_be_probed_is_not_and_the_author_is_told() {
+    let foreign = json!({"name": "ollama", "resources": {"limits": {"nvidia.com/gpu": "1"}}});
+    let seen = create("Pod", &probed("block", &foreign));
+    assert!(seen.object["spec"].get("initContainers").is_none());
+    assert!(seen.warnings.iter().any(|one| one.contains("there is nothing to probe")), "{seen:?}");
+    // A sidecar keeps its devices: a probe after it would take more.
+    let mut sidecar = probed("block", &json!({"name": "app"}));
+    sidecar["metadata"]["annotations"]["firstlight.dev/containers"] = json!("ollama");
+    sidecar["spec"]["initContainers"] = json!([{"name": "ollama", "restartPolicy": "Always"}]);
+    let seen = create("Pod", &sidecar);
+    assert_eq!(seen.object["spec"]["initContainers"].as_array().map(Vec::len), Some(1));
+    assert_eq!(seen.warnings, ["container ollama: has no preflight, for init containers start before one."]);
+}
+
 #[test]
 fn an_annotation_that_nobody_reads_is_warned_about() {
     let annotations = json!({"firstlight.dev/gpu": "simulated", "firstlight.dev/counts": "2"});
@@ -350,6 +431,9 @@ fn words() -> impl Strategy<Value = String> {
         "firstlight.dev/simulate",
         "firstlight.dev/gate",
         "ready",
+        "firstlight.dev/preflight",
+        "report",
+        "firstlight-preflight",
         "readinessGates",
         "conditionType",
         "firstlight.dev/GpuReady",
@@ -405,9 +489,13 @@ fn any_container() -> impl Strategy<Value = Value> {
 fn any_annotations() -> impl Strategy<Value = Value> {
     let value = prop_oneof![3 => Just("simulated".to_owned()), 2 => words()];
     let gate = proptest::option::of(Just("ready"));
-    (proptest::option::of(value), gate, proptest::collection::hash_map(words(), words(), 0..3)).prop_map(
-        |(gpu, gate, others)| {
+    let preflight = proptest::option::of(Just("block"));
+    (proptest::option::of(value), gate, preflight, proptest::collection::hash_map(words(), words(), 0..3))
+        .prop_map(|(gpu, gate, preflight, others)| {
             let mut annotations = json!(others);
+            if let Some(preflight) = preflight {
+                annotations["firstlight.dev/preflight"] = json!(preflight);
+            }
             if let Some(gate) = gate {
                 annotations["firstlight.dev/gate"] = json!(gate);
             }
@@ -415,8 +503,7 @@ fn any_annotations() -> impl Strategy<Value = Value> {
                 annotations["firstlight.dev/gpu"] = json!(gpu);
             }
             annotations
-        },
-    )
+        })
 }
 
 fn any_pod() -> impl Strategy<Value = Value> {
@@ -480,6 +567,16 @@ proptest! {
     }
 
     #[test]
+    fn every_preflight_is_given_what_its_container_is(object in any_pod()) {
+        let seen = create("Pod", &object).object;
+        let list = |name: &str| seen["spec"][name].as_array().cloned().unwrap_or_default();
+        for probe in list("initContainers") {
+            let same = |app: &Value| ["image", "env", "resources"].iter().all(|member| without_null(&app[member]) == probe[member]);
+            prop_assert!(list("containers").iter().any(same), "{:#}", seen);
+        }
+    }
+
+    #[test]
     fn annotating_and_removing_the_annotation_leaves_the_template_as_it_was(
         pod in any_pod(), asks in any_annotations(),
     ) {
@@ -496,6 +593,18 @@ proptest! {
             let seen = ask("UPDATE", "Deployment", &removed, &copied.object);
             prop_assert_eq!(template(&seen.object), template(&plain));
         }
+    }
+}
+
+/// The same without members that are `null`, which means absent.
+fn without_null(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key.clone(), without_null(value)))
+            .collect(),
+        other => other.clone(),
     }
 }
 

@@ -56,6 +56,26 @@ pub mod condition {
 pub mod added {
     /// The init container of the preflight; with several chosen containers, `-<container>` follows.
     pub const PREFLIGHT: &str = "firstlight-preflight";
+
+    /// Name of the preflight's init container for a chosen container, `alone` where that is the only one: a DNS
+    /// label of at most 63 characters. A container's name that is too long is cut, and a digest of it follows.
+    #[cfg(feature = "std")]
+    pub fn preflight_of(container: &str, alone: bool) -> String {
+        const LONGEST: usize = 63;
+        if alone {
+            return PREFLIGHT.to_owned();
+        }
+        let name = format!("{PREFLIGHT}-{container}");
+        if name.len() <= LONGEST {
+            return name;
+        }
+        // FNV-1a: two names that begin alike must not become one.
+        let digest = container
+            .bytes()
+            .fold(0x811c_9dc5_u32, |digest, byte| (digest ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let short: String = name.chars().take(LONGEST - 9).collect();
+        format!("{}-{digest:08x}", short.trim_end_matches('-'))
+    }
 }
 
 /// Reasons of Events.
@@ -78,4 +98,26 @@ pub mod env {
     pub const SIMULATE: &str = "FIRSTLIGHT_SIMULATE";
     /// Path of a grant; read only where [`crate::paths::container::GRANT`] does not exist.
     pub const GRANT: &str = "FIRSTLIGHT_GRANT";
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::added::preflight_of;
+
+    #[test]
+    fn the_preflight_of_the_only_container_has_the_plain_name() {
+        assert_eq!(preflight_of("ollama", true), "firstlight-preflight");
+        assert_eq!(preflight_of("ollama", false), "firstlight-preflight-ollama");
+    }
+
+    #[test]
+    fn long_names_are_cut_to_a_label_and_stay_apart() {
+        let (one, two) = (format!("{}-a", "x".repeat(60)), format!("{}-b", "x".repeat(60)));
+        let names = [&one, &two].map(|name| preflight_of(name, false));
+        assert_ne!(names[0], names[1]);
+        assert!(names.iter().all(|name| name.len() == 63), "{names:?}");
+        // A cut behind a hyphen leaves no two of them.
+        let name = preflight_of(&format!("{}-{}", "x".repeat(32), "y".repeat(30)), false);
+        assert!(name.len() < 63 && !name.contains("--"), "{name}");
+    }
 }

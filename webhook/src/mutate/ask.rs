@@ -23,6 +23,30 @@ pub struct Ask<'a> {
     pub simulate: Option<&'a str>,
     /// Whether the pod's readiness waits for a usable GPU.
     pub gate: bool,
+    /// Whether, and how, the GPU is probed before the containers start.
+    pub preflight: Option<Mode>,
+}
+
+/// What a preflight does with what it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It says so.
+    Report,
+    /// It says so, and fails on a certain cause: the containers do not start.
+    Block,
+}
+
+impl Mode {
+    /// All modes.
+    pub const ALL: [Self; 2] = [Self::Report, Self::Block];
+
+    /// The annotation's value, and the program's argument.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Block => "block",
+        }
+    }
 }
 
 /// A mistake: a sentence for the author, and the annotations that could cure it.
@@ -70,8 +94,6 @@ pub struct Reading<'a> {
     pub ask: Option<Ask<'a>>,
     /// All mistakes.
     pub mistakes: Vec<Mistake>,
-    /// Sentences about things that are right, but do nothing.
-    pub warnings: Vec<String>,
 }
 
 /// Reads what a set of annotations asks for; expects that it asks for something.
@@ -83,13 +105,9 @@ pub fn read<'a>(asks: &Asks<'a>, pools: &'a Pools) -> Reading<'a> {
     let simulate = simulate(asks, pool, &mut reading.mistakes);
     let gate = word(asks, &[annotation::GATE], &["off", "ready"], &mut reading.mistakes) == Some("ready");
     let preflight = word(asks, &[annotation::PREFLIGHT], &["off", "report", "block"], &mut reading.mistakes);
-    if let Some(value) = preflight.filter(|value| *value != "off") {
-        reading
-            .warnings
-            .push(format!("{}: {value:?} does nothing yet in this version", annotation::PREFLIGHT));
-    }
+    let preflight = preflight.and_then(|word| Mode::ALL.into_iter().find(|mode| mode.as_str() == word));
     if let (Some(pool), true) = (pool, reading.mistakes.is_empty()) {
-        reading.ask = Some(Ask { pool, count, containers, simulate, gate });
+        reading.ask = Some(Ask { pool, count, containers, simulate, gate, preflight });
     }
     reading
 }

@@ -22,9 +22,14 @@ pub struct Chosen<'p, 'a> {
 }
 
 impl Chosen<'_, '_> {
+    /// Whether it is an init container or a sidecar.
+    pub fn is_init(&self) -> bool {
+        self.list == INIT
+    }
+
     /// Whether it is an ordinary init container, gone before the others start.
     pub fn ends_before_the_others(&self) -> bool {
-        self.list == INIT && self.container.restart_policy.as_str() != "Always"
+        self.is_init() && self.container.restart_policy.as_str() != "Always"
     }
 }
 
@@ -128,7 +133,8 @@ mod tests {
     fn chosen(spec: &str, names: Option<Vec<&str>>) -> Result<String, String> {
         let pool =
             Pool { name: "p".to_owned(), spec: PoolSpec::Observer { seats: 1 }, cudart: BTreeSet::new() };
-        let ask = Ask { pool: &pool, count: 1, containers: names, simulate: None, gate: false };
+        let ask =
+            Ask { pool: &pool, count: 1, containers: names, simulate: None, gate: false, preflight: None };
         let spec: PodSpec<'_> = serde_json::from_str(spec).unwrap();
         choose(&ask, &spec).map(|chosen| listed(&chosen)).map_err(|mistake| mistake.sentence)
     }

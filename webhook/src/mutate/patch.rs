@@ -17,6 +17,8 @@ pub enum Value<'a> {
     Map(Vec<(&'a str, Self)>),
     /// A list.
     List(Vec<Self>),
+    /// JSON that somebody else wrote and we have read.
+    Raw(&'a str),
 }
 
 impl Patch {
@@ -61,6 +63,7 @@ impl Value<'_> {
     fn write(&self, out: &mut String) {
         match self {
             Self::Text(text) => quote(out, text),
+            Self::Raw(json) => out.push_str(json),
             Self::Map(entries) => {
                 out.push('{');
                 for (index, (key, value)) in entries.iter().enumerate() {
@@ -133,6 +136,13 @@ mod tests {
             patch.into_json(),
             r#"[{"op":"add","path":"/a","value":{"k":["v"]}},{"op":"remove","path":"/b"}]"#
         );
+    }
+
+    #[test]
+    fn copied_json_stays_as_it_is() {
+        let mut patch = Patch::default();
+        patch.add("/a", &Value::List(vec![Value::Raw(r#"{"b": 1.50}"#)]));
+        assert_eq!(patch.into_json(), r#"[{"op":"add","path":"/a","value":[{"b": 1.50}]}]"#);
     }
 
     proptest! {

@@ -14,9 +14,9 @@ use firstlight_contract::paths::container::SHIM;
 #[derive(Debug)]
 pub(super) struct Plan<'p, 'a> {
     pub(super) chosen: Chosen<'p, 'a>,
-    resource: String,
+    pub(super) resource: String,
     /// The amount to add as limit.
-    limit: Option<String>,
+    pub(super) limit: Option<String>,
     preload: Preload,
     /// The value of the variable to add.
     simulate: Option<&'p str>,
@@ -94,19 +94,27 @@ impl<'p, 'a> Plan<'p, 'a> {
         if let Preload::Prepend(index, value) = &self.preload {
             patch.add(&format!("{base}/env/{index}/value"), &Value::Text(value));
         }
-        let mut added = Vec::new();
-        if self.preload == Preload::Add {
-            added.push(variable(env::LD_PRELOAD, SHIM));
-        }
-        if let Some(faults) = self.simulate {
-            added.push(variable(env::SIMULATE, faults));
-        }
+        let added: Vec<Value<'_>> = self.added().collect();
         if self.chosen.container.env.is_some() {
             for variable in added {
                 patch.add(&format!("{base}/env/-"), &variable);
             }
         } else if !added.is_empty() {
             patch.add(&format!("{base}/env"), &Value::List(added));
+        }
+    }
+
+    /// The variables that are added.
+    pub(super) fn added(&self) -> impl Iterator<Item = Value<'_>> {
+        let preload = (self.preload == Preload::Add).then(|| variable(env::LD_PRELOAD, SHIM));
+        preload.into_iter().chain(self.simulate.map(|faults| variable(env::SIMULATE, faults)))
+    }
+
+    /// The variable that takes the place of the author's own.
+    pub(super) fn replaced(&self) -> Option<(usize, Value<'_>)> {
+        match &self.preload {
+            Preload::Prepend(index, value) => Some((*index, variable(env::LD_PRELOAD, value))),
+            Preload::Keep | Preload::Add => None,
         }
     }
 }

@@ -9,11 +9,12 @@ use super::gate::Gate;
 use super::object::{Metadata, Pod, PodSpec};
 use super::patch::{Patch, Value, step};
 use super::plan::Plan;
+use super::preflight::Preflight;
 use super::{Answer, Policy, Request};
 use firstlight_contract::names::annotation;
 
 /// Answers a request about a pod.
-pub fn pod(request: &Request<Pod<'_>>, policy: Policy<'_>) -> Answer {
+pub fn pod(request: &Request<'_, Pod<'_>>, policy: Policy<'_>) -> Answer {
     let pod = &request.object;
     let asks = Asks::of(pod.ours());
     let metadata = pod.metadata.as_ref();
@@ -23,9 +24,11 @@ pub fn pod(request: &Request<Pod<'_>>, policy: Policy<'_>) -> Answer {
         return Answer::default();
     }
     let Some(spec) = &pod.spec else { return Answer::default() };
-    let check = check(&asks, spec, policy);
-    let mut answer =
-        Answer { warnings: unknown(pod.ours()).chain(check.warnings).collect(), ..Answer::default() };
+    let mut check = check(&asks, spec, policy);
+    let mut answer = Answer {
+        warnings: unknown(pod.ours()).chain(std::mem::take(&mut check.warnings)).collect(),
+        ..Answer::default()
+    };
     if !check.mistakes.is_empty() {
         let sentences: Vec<String> = check.mistakes.into_iter().map(|mistake| mistake.sentence).collect();
         let said = sentences.join("; ");
@@ -42,10 +45,18 @@ pub fn pod(request: &Request<Pod<'_>>, policy: Policy<'_>) -> Answer {
         plan.write(&mut answer.patch);
     }
     check.gate.write(&mut answer.patch);
+    if let Err(error) = check.preflight.write(request.review, spec, &check.plans, &mut answer.patch) {
+        // What the rule could read and the copy cannot: text that is no UTF-8, which no API server sends.
+        answer.warnings.push(format!("no preflight: the pod's containers cannot be copied: {error}"));
+        check.preflight = Preflight::default();
+    }
     if answer.patch.is_empty() && pod.annotation(annotation::INJECTED).is_some() {
         return answer;
     }
-    let said: Vec<String> = check.plans.iter().map(Plan::sentence).chain(check.gate.sentence()).collect();
+    let said: Vec<String> = (check.plans.iter().map(Plan::sentence))
+        .chain(check.preflight.sentences(&check.plans))
+        .chain(check.gate.sentence())
+        .collect();
     let said = said.join(" ");
     let mut marks = vec![(annotation::INJECTION, said.as_str())];
     if check.plans.iter().any(|plan| !plan.foreign) {
@@ -71,12 +82,13 @@ pub struct Check<'p, 'a> {
     pub warnings: Vec<String>,
     plans: Vec<Plan<'p, 'a>>,
     gate: Gate,
+    preflight: Preflight,
 }
 
 /// Checks an ask against a pod's containers and plans the changes.
 pub fn check<'p, 'a>(asks: &Asks<'p>, spec: &'p PodSpec<'a>, policy: Policy<'p>) -> Check<'p, 'a> {
     let reading = read(asks, policy.pools);
-    let mut check = Check { mistakes: reading.mistakes, warnings: reading.warnings, ..Check::default() };
+    let mut check = Check { mistakes: reading.mistakes, ..Check::default() };
     let Some(ask) = reading.ask else { return check };
     match choose(&ask, spec) {
         Ok(chosen) => {
@@ -89,6 +101,8 @@ pub fn check<'p, 'a>(asks: &Asks<'p>, spec: &'p PodSpec<'a>, policy: Policy<'p>)
             check.warnings.extend(notes);
             check.gate = Gate::new(ask.gate, spec, &check.plans);
             check.warnings.extend(check.gate.warning());
+            check.preflight = Preflight::new(ask.preflight, spec, &check.plans);
+            check.warnings.extend(check.preflight.without.iter().cloned());
         }
         Err(mistake) => check.mistakes.push(mistake),
     }

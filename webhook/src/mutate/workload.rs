@@ -12,7 +12,7 @@ use super::{Answer, Policy, Request};
 use firstlight_contract::names::{DOMAIN, annotation};
 
 /// Answers a request about a workload.
-pub fn workload(request: &Request<Workload<'_>>, policy: Policy<'_>) -> Answer {
+pub fn workload(request: &Request<'_, Workload<'_>>, policy: Policy<'_>) -> Answer {
     let object = &request.object;
     let Some((template, path)) = object.template() else { return Answer::default() };
     let before = request.old.as_ref();
