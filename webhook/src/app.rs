@@ -6,6 +6,8 @@ use crate::given::Given;
 use crate::http::{self, View};
 use crate::keeper::Keeper;
 use crate::metrics::Metrics;
+use crate::not_injected::object::Kind;
+use crate::not_injected::watch::Search;
 use crate::pools::Reload;
 use crate::readiness::Readiness;
 use crate::server::{Ends, Limits, Plain, Server, Tls, bind};
@@ -78,16 +80,29 @@ pub async fn start(config: &Config) -> Result<Running> {
     tracing::info!(admission = %admission_address, metrics = %metrics_address, "listening");
 
     let (file, every) = (config.pools_file.clone(), config.reload);
-    for_ever(&mut tasks, &ends, Reload { file, every, pools, metrics: metrics.clone() }.run());
+    let reload = Reload { file, every, pools: Arc::clone(&pools), metrics: metrics.clone() };
+    for_ever(&mut tasks, &ends, reload.run());
     let ready = Arc::clone(&readiness);
-    match config.certificate.clone() {
-        Source::Given(dir) => {
+    let client = match (&config.certificate, config.search) {
+        // With a certificate of somebody else, and nothing to look for, the API server is not needed at all.
+        (Source::Given(_), false) => None,
+        _ => Some(client().await.context("no way to the API server")?),
+    };
+    if let Some(client) = client.clone().filter(|_| config.search) {
+        let search = Search::new(client, pools, config.excluded.clone(), metrics.clone());
+        for kind in Kind::ALL {
+            for_ever(&mut tasks, &ends, search.clone().watch(kind));
+        }
+        for_ever(&mut tasks, &ends, search.tell());
+    }
+    match (config.certificate.clone(), client) {
+        (Source::Given(dir), _) => {
             for_ever(&mut tasks, &ends, Given { dir, every, serving, readiness: ready, metrics }.run());
         }
-        Source::Own(own) => {
-            let client = client().await.context("no way to the API server")?;
+        (Source::Own(own), Some(client)) => {
             for_ever(&mut tasks, &ends, Keeper::new(client, own, every, serving, ready, metrics).run());
         }
+        (Source::Own(_), None) => bail!("a certificate of our own needs a way to the API server"),
     }
     Ok(Running { tasks, admission: admission_address, metrics: metrics_address, ends, readiness })
 }
@@ -95,7 +110,8 @@ pub async fn start(config: &Config) -> Result<Running> {
 async fn client() -> Result<kube::Client> {
     let mut config = kube::Config::infer().await?;
     config.connect_timeout = Some(Duration::from_secs(5));
-    config.read_timeout = Some(Duration::from_secs(10));
+    // The API server ends a watch that is silent earlier (`not_injected::watch`).
+    config.read_timeout = Some(Duration::from_mins(1));
     Ok(kube::Client::try_from(config)?)
 }
 

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use firstlight_contract::pools::Pools;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,6 +42,12 @@ pub struct Args {
     /// The MutatingWebhookConfiguration whose caBundle is ours.
     #[arg(long, env = "FIRSTLIGHT_WEBHOOK_CONFIGURATION", default_value = "")]
     pub webhook_configuration: String,
+    /// Whether to look for what was annotated and never injected: `true` or `false`.
+    #[arg(long, env = "FIRSTLIGHT_SEARCH", default_value = "true")]
+    pub search: String,
+    /// Namespaces that the webhook configuration excludes, beside ours; separated by commas.
+    #[arg(long, env = "FIRSTLIGHT_EXCLUDED_NAMESPACES", default_value = "")]
+    pub excluded_namespaces: String,
     /// Life of our authority; a new one is made at two thirds.
     #[arg(long, env = "FIRSTLIGHT_CA_LIFETIME", default_value = "87600h")]
     pub ca_lifetime: String,
@@ -79,6 +86,10 @@ pub struct Config {
     pub log: tracing_subscriber::filter::Targets,
     /// Who provides the certificate.
     pub certificate: Source,
+    /// Whether to look for what was annotated and never injected.
+    pub search: bool,
+    /// Namespaces about which the API server does not ask us.
+    pub excluded: BTreeSet<String>,
     /// How often files and objects are looked at.
     pub reload: Duration,
     /// After SIGTERM: not ready, but still serving.
@@ -182,6 +193,8 @@ impl Config {
             secret,
             deployment,
             webhook_configuration,
+            search,
+            excluded_namespaces,
             ca_lifetime,
             leaf_lifetime,
             settle,
@@ -211,6 +224,12 @@ impl Config {
                 "--leaf-lifetime {leaf_lifetime}: wanted no more than --ca-lifetime, {ca_lifetime}"
             ));
         }
+        let names = excluded_namespaces.split(',').map(str::trim).chain([namespace.as_str()]);
+        let excluded = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let search = search.parse().unwrap_or_else(|_| {
+            read.0.push(format!("--search {search}: wanted true or false"));
+            false
+        });
         let certificate = match tls_dir {
             Some(dir) => {
                 for (flag, text) in [
@@ -252,6 +271,8 @@ impl Config {
             metrics_listen: read.address("--metrics-listen", &metrics_listen),
             log,
             certificate,
+            search,
+            excluded,
             reload: read.duration("--reload", &reload).max(Duration::from_millis(100)),
             linger: read.duration("--linger", &linger),
             drain: read.duration("--drain", &drain),
@@ -308,6 +329,7 @@ mod tests {
             "--linger=1y",
             "--drain=-1s",
             "--max-connections=0",
+            "--search=maybe",
             "--log=a=b=c",
         ]);
         let ConfigError(mistakes) =
@@ -329,6 +351,7 @@ mod tests {
             "--linger 1y: ",
             "--drain -1s: ",
             "--max-connections 0: ",
+            "--search maybe: ",
             "--log a=b=c: ",
         ] {
             assert!(
@@ -346,6 +369,17 @@ mod tests {
         let both: Vec<&str> = OWN.into_iter().chain(["--tls-dir=/tls"]).collect();
         let ConfigError(mistakes) = Config::check(args(&both), Ok("pools: []".into())).unwrap_err();
         assert_eq!(mistakes.len(), 4, "{mistakes:#?}");
+    }
+
+    #[test]
+    fn our_own_namespace_is_excluded_beside_those_that_are_named() {
+        let words: Vec<&str> = OWN.into_iter().chain(["--excluded-namespaces=kube-system, other,"]).collect();
+        let config = Config::check(args(&words), Ok("pools: []".into())).unwrap();
+        assert_eq!(
+            config.excluded.iter().map(String::as_str).collect::<Vec<_>>(),
+            ["kube-system", "n", "other"]
+        );
+        assert!(config.search);
     }
 
     #[test]

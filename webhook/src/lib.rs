@@ -6,6 +6,8 @@
 //!                        │
 //!  Secret, caBundle ◄─► keeper ──► authority, rollout (pure)
 //!  mounted files ─────► given
+//!
+//!  metadata ──────────► not_injected ──► Events, metric
 //! ```
 //!
 //! | module | what |
@@ -16,6 +18,7 @@
 //! | [`admission`], [`server`] | the routes of the API server; connections, within bounds |
 //! | [`tls`], [`given`] | the certificate in use; one that somebody else keeps |
 //! | [`authority`], [`rollout`], [`keeper`] | our own: what is due; when it is used; Secret and caBundle |
+//! | [`not_injected`] | what was annotated and never injected |
 //! | [`pools`] | the pools, read again when they change |
 //! | [`http`], [`metrics`], [`readiness`] | telling Kubernetes and Prometheus |
 
@@ -28,6 +31,7 @@ pub mod http;
 pub mod keeper;
 pub mod metrics;
 pub mod mutate;
+pub mod not_injected;
 pub mod pools;
 pub mod readiness;
 pub mod review;

@@ -1,10 +1,12 @@
 //! The webhook's metrics, on an own registry.
 
+use crate::not_injected::object::Kind;
+use crate::not_injected::offenders::Offenders;
 use crate::review::{Outcome, Rule};
 use firstlight_contract::metrics::{Metric, table};
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
-    Registry, TextEncoder,
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Upper bounds of a review's time, seconds.
@@ -23,6 +25,10 @@ pub struct Metrics {
     pub certificate_failures: IntCounter,
     /// Changed configurations that were bad.
     pub config_failures: IntCounter,
+    /// Calls of the search for what was not injected that failed.
+    pub search_failures: IntCounter,
+    not_injected: IntGaugeVec,
+    not_injected_rest: IntGauge,
 }
 
 impl Metrics {
@@ -39,6 +45,11 @@ impl Metrics {
         let counter = |row: Metric| IntCounter::new(row.name, row.help);
         let certificate_failures = counter(table::WEBHOOK_CERTIFICATE_FAILURES_TOTAL)?;
         let config_failures = counter(table::WEBHOOK_CONFIG_FAILURES_TOTAL)?;
+        let search_failures = counter(table::WEBHOOK_SEARCH_FAILURES_TOTAL)?;
+        let row = table::NOT_INJECTED;
+        let not_injected = IntGaugeVec::new(Opts::new(row.name, row.help), row.labels)?;
+        let row = table::NOT_INJECTED_REST;
+        let not_injected_rest = IntGauge::new(row.name, row.help)?;
         let row = table::BUILD_INFO;
         let build = GaugeVec::new(Opts::new(row.name, row.help), row.labels)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
@@ -47,6 +58,9 @@ impl Metrics {
         registry.register(Box::new(certificate_expiry.clone()))?;
         registry.register(Box::new(certificate_failures.clone()))?;
         registry.register(Box::new(config_failures.clone()))?;
+        registry.register(Box::new(search_failures.clone()))?;
+        registry.register(Box::new(not_injected.clone()))?;
+        registry.register(Box::new(not_injected_rest.clone()))?;
         registry.register(Box::new(build))?;
         Ok(Self {
             registry,
@@ -57,6 +71,9 @@ impl Metrics {
             certificate_expiry,
             certificate_failures,
             config_failures,
+            search_failures,
+            not_injected,
+            not_injected_rest,
         })
     }
 
@@ -70,6 +87,16 @@ impl Metrics {
         if let Some(histogram) = self.durations.get(row) {
             histogram.observe(seconds);
         }
+    }
+
+    /// Shows the offenders that there are now; the series of others go.
+    pub fn not_injected(&self, known: &Offenders) {
+        self.not_injected.reset();
+        for ((namespace, kind), count) in known.counts() {
+            self.not_injected.with_label_values(&[namespace, kind.as_str()]).set(count);
+        }
+        let rest: usize = Kind::ALL.into_iter().map(|kind| known.rest(kind)).sum();
+        self.not_injected_rest.set(i64::try_from(rest).unwrap_or(i64::MAX));
     }
 
     /// The text that Prometheus reads.

@@ -31,6 +31,16 @@ app.kubernetes.io/component: {{ .component }}
 {{- if eq $certificates.mode "secret" }}{{ $certificates.secretName }}{{ else }}{{ include "firstlight.fullname" . }}-webhook-tls{{ end -}}
 {{- end }}
 
+{{/* "true" where the webhook looks for what was annotated and never injected. */}}
+{{- define "firstlight.search" -}}
+{{- ne (toString (.Values.webhook | default dict).search) "false" -}}
+{{- end }}
+
+{{/* Namespaces about which the API server does not ask the webhook. */}}
+{{- define "firstlight.excludedNamespaces" -}}
+{{- prepend ((.Values.webhook | default dict).excludedNamespaces | default list) .Release.Namespace | uniq | toJson -}}
+{{- end }}
+
 {{- define "firstlight.configChecksum" -}}
 {{- toYaml .Values.pools | sha256sum -}}
 {{- end }}

@@ -1,17 +1,21 @@
 //! The page `docs/metrics.md`, from the table of metrics.
 
 use crate::metrics::{
-    BUILD_INFO, CUDA_INIT_FAILURE_INFO, CUDA_INIT_TOTAL, GPU_IN_USE, NODE_CUDA_INIT_TOTAL, Scope,
-    WEBHOOK_CERTIFICATE_EXPIRY, table,
+    BUILD_INFO, CUDA_INIT_FAILURE_INFO, CUDA_INIT_TOTAL, GPU_IN_USE, NODE_CUDA_INIT_TOTAL, NOT_INJECTED,
+    Scope, WEBHOOK_CERTIFICATE_EXPIRY, table,
 };
 use std::fmt::Write as _;
 
 /// What the values of each label are.
 const LABELS: [(&str, &str); 15] = [
-    ("namespace", "the user's pod, not ours: scrape with `honor_labels: true`"),
+    ("namespace", "the user's pod or workload, not ours: scrape with `honor_labels: true`"),
     ("pod", "the user's pod"),
     ("container", "the user's container"),
-    ("kind", "kind of the pool: `simulated`, `observer` or `custom`"),
+    (
+        "kind",
+        "kind of the pool: `simulated`, `observer` or `custom`; of an object that was not injected: `Pod`, \
+         `Deployment`, `StatefulSet`, `DaemonSet`, `CronJob`, `Job`",
+    ),
     (
         "outcome",
         "of a CUDA initialisation: `success`, `failure`, `unknown`; of an admission request: `mutated`, \
@@ -86,7 +90,7 @@ pub fn metrics() -> String {
     page
 }
 
-fn questions() -> [(&'static str, String); 6] {
+fn questions() -> [(&'static str, String); 7] {
     [
         (
             "Which containers reached a usable GPU, and which did not?",
@@ -96,6 +100,7 @@ fn questions() -> [(&'static str, String); 6] {
             "From which causes do containers fail now?",
             format!("count by (cause) ({CUDA_INIT_FAILURE_INFO} == 1)"),
         ),
+        ("What was annotated, and never injected?", format!("max by (namespace, kind) ({NOT_INJECTED}) > 0")),
         ("Which containers work on a simulated GPU?", format!("{GPU_IN_USE}{{kind=\"simulated\"}} == 1")),
         (
             "How many initialisations failed in the last hour, also those of pods that are gone?",

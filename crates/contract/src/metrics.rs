@@ -128,6 +128,12 @@ metrics! {
         "Attempts to get a certificate that failed; the old one stays in use."
     WEBHOOK_CONFIG_FAILURES_TOTAL "firstlight_webhook_config_failures_total" Counter Webhook []
         "Changed configurations that were bad; the old one stays in use."
+    NOT_INJECTED "firstlight_not_injected" Gauge Webhook ["namespace", "kind"]
+        "Objects that carry the annotation and were not injected; each replica counts all of them."
+    NOT_INJECTED_REST "firstlight_not_injected_rest" Gauge Webhook []
+        "The same beyond the thousand that a replica keeps: they have no Event yet, and are counted here only."
+    WEBHOOK_SEARCH_FAILURES_TOTAL "firstlight_webhook_search_failures_total" Counter Webhook []
+        "Calls that failed in the search for what was not injected; they are made again."
     BUILD_INFO "firstlight_build_info" Gauge Every ["version"]
         "Constant 1."
 }

@@ -13,6 +13,9 @@ use super::preflight::Preflight;
 use super::{Answer, Policy, Request};
 use firstlight_contract::names::annotation;
 
+/// Stands before the reason in [`annotation::INJECTION`] of a pod that could not be injected.
+pub const NOT_INJECTED: &str = "not injected: ";
+
 /// Answers a request about a pod.
 pub fn pod(request: &Request<'_, Pod<'_>>, policy: Policy<'_>) -> Answer {
     let pod = &request.object;
@@ -37,7 +40,7 @@ pub fn pod(request: &Request<'_, Pod<'_>>, policy: Policy<'_>) -> Answer {
         if !metadata.is_some_and(Metadata::controlled) {
             return Answer { refusal: Some(said), ..Answer::default() };
         }
-        mark(pod, &[(annotation::INJECTION, &format!("not injected: {said}"))], &mut answer.patch);
+        mark(pod, &[(annotation::INJECTION, &format!("{NOT_INJECTED}{said}"))], &mut answer.patch);
         answer.warnings.extend(sentences);
         return answer;
     }

@@ -1,16 +1,18 @@
 //! As much of an API server as the webhook talks to: one Secret, one Deployment, one webhook configuration, with
-//! `resourceVersion` as the real one treats it. Everything that is written is kept.
+//! `resourceVersion` as the real one treats it; pods and Deployments to list and watch, and Events. Everything that
+//! is written is kept.
 
 use axum::Router;
-use axum::body::{Bytes, to_bytes};
-use axum::extract::{Path, Request, State};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use firstlight_webhook::server::{Ends, Limits, Plain, Server};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -29,6 +31,12 @@ pub struct Objects {
     bundles: Vec<(Instant, String)>,
     /// Answer everything with 500.
     pub broken: bool,
+    /// Pods and Deployments of the namespace `ai`, whole.
+    pub cluster: Vec<(&'static str, Value)>,
+    /// What watches see: a resource, the kind of change, the object.
+    pub changes: Vec<(&'static str, &'static str, Value)>,
+    /// Events by name.
+    pub events: BTreeMap<String, Value>,
 }
 
 type App = Arc<Mutex<Objects>>;
@@ -58,6 +66,9 @@ impl ApiServer {
             writes: Vec::new(),
             bundles: Vec::new(),
             broken: false,
+            cluster: Vec::new(),
+            changes: Vec::new(),
+            events: BTreeMap::new(),
         }));
         let hooks = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}";
         let router = Router::new()
@@ -65,6 +76,11 @@ impl ApiServer {
             .route("/api/v1/namespaces/ns/secrets/{name}", get(get_secret).put(put_secret))
             .route("/apis/apps/v1/namespaces/ns/deployments/{name}", get(get_deployment))
             .route(hooks, get(get_hooks).patch(patch_hooks))
+            .route("/api/v1/{resource}", get(list))
+            .route("/apis/apps/v1/{resource}", get(list))
+            .route("/apis/batch/v1/{resource}", get(list))
+            .route("/apis/apps/v1/namespaces/ai/deployments/{name}", get(get_whole))
+            .route("/apis/events.k8s.io/v1/namespaces/ai/events", post(create_event))
             .with_state(Arc::clone(&objects));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -96,6 +112,17 @@ impl ApiServer {
         let text =
             objects.secret.as_ref().and_then(|secret| secret["data"][key].as_str()).unwrap_or_default();
         String::from_utf8(STANDARD.decode(text).unwrap()).unwrap()
+    }
+
+    /// Changes the cluster, and tells the watches.
+    pub fn change(&self, resource: &'static str, change: &'static str, object: &Value) {
+        let mut objects = self.objects.lock().unwrap();
+        let name = &object["metadata"]["name"];
+        objects.cluster.retain(|(kind, old)| *kind != resource || old["metadata"]["name"] != *name);
+        if change != "DELETED" {
+            objects.cluster.push((resource, object.clone()));
+        }
+        objects.changes.push((resource, change, object.clone()));
     }
 
     pub fn writes(&self) -> Vec<String> {
@@ -198,4 +225,79 @@ async fn patch_hooks(State(app): State<App>, request: Request) -> Response {
     objects.bundles_written();
     object(&json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
         "metadata": objects.configuration["metadata"]}))
+}
+
+/// What is sent to somebody who asks for metadata only; nobody here asks for more.
+fn metadata_of(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+}
+
+/// Lists in pages of at most `limit`, or watches.
+async fn list(
+    State(app): State<App>,
+    Path(resource): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    let wanted = headers[header::ACCEPT].to_str().unwrap();
+    assert!(wanted.contains("as=PartialObjectMetadata"), "whole objects were asked for: {wanted}");
+    let number = |key: &str| query.get(key).and_then(|text| text.parse::<usize>().ok());
+    let objects = app.lock().unwrap();
+    if objects.broken {
+        return status(StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    if query.get("watch").is_some_and(|watch| watch == "true") {
+        // The resourceVersion of a list is the number of changes that went before.
+        let seen = number("resourceVersion").unwrap_or_default();
+        drop(objects);
+        return Body::from_stream(changes(app, resource, seen)).into_response();
+    }
+    let start = number("continue").unwrap_or_default();
+    let all: Vec<Value> = (objects.cluster.iter().filter(|(kind, _)| *kind == resource))
+        .map(|(_, object)| metadata_of(object))
+        .collect();
+    let end = all.len().min(start + number("limit").unwrap());
+    let next = if end < all.len() { end.to_string() } else { String::new() };
+    object(
+        &json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "items": all[start..end],
+        "metadata": {"resourceVersion": objects.changes.len().to_string(), "continue": next}}),
+    )
+}
+
+/// Changes of one resource from this one on, for ever.
+fn changes(app: App, resource: String, seen: usize) -> impl futures::Stream<Item = anyhow::Result<String>> {
+    futures::stream::unfold((app, resource, seen), |(app, resource, mut seen)| async move {
+        loop {
+            let change = app.lock().unwrap().changes.get(seen).cloned();
+            let Some((kind, change, object)) = change else {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            };
+            seen += 1;
+            if kind == resource {
+                let mut object = metadata_of(&object);
+                object["metadata"]["resourceVersion"] = json!(seen.to_string());
+                let line = format!("{}\n", json!({"type": change, "object": object}));
+                return Some((Ok(line), (app, resource, seen)));
+            }
+        }
+    })
+}
+
+async fn get_whole(State(app): State<App>, Path(name): Path<String>) -> Response {
+    let objects = app.lock().unwrap();
+    let found =
+        objects.cluster.iter().find(|(kind, one)| *kind == "deployments" && one["metadata"]["name"] == name);
+    found.map_or_else(|| status(StatusCode::NOT_FOUND), |(_, whole)| object(whole))
+}
+
+async fn create_event(State(app): State<App>, body: Bytes) -> Response {
+    let (mut objects, event) = (app.lock().unwrap(), parse(&body));
+    objects.writes.push("create event".to_owned());
+    let name = event["metadata"]["name"].as_str().unwrap().to_owned();
+    if objects.events.contains_key(&name) {
+        return status(StatusCode::CONFLICT);
+    }
+    objects.events.insert(name, event.clone());
+    object(&event)
 }
