@@ -108,33 +108,7 @@ fn an_upgrade_leaves_the_running_pod_and_its_container_restarts_on_the_old_files
 #[ignore = "needs the local cluster"]
 fn while_the_webhook_is_away_annotated_pods_start_without_a_mark_and_others_untouched() -> Result<()> {
     scenario(|s| {
-        let scale = |replicas: &str| {
-            let count = format!("--replicas={replicas}");
-            s.kubectl.run(["-n", NAMESPACE, "scale", "deployment", "firstlight-webhook", &count])?;
-            s.kubectl.run([
-                "-n",
-                NAMESPACE,
-                "rollout",
-                "status",
-                "deployment",
-                "firstlight-webhook",
-                "--timeout=90s",
-            ])
-        };
-        scale("0")?;
-        wait_for("the webhook's pods to go", PATIENCE, || {
-            let pods = s.kubectl.run([
-                "-n",
-                NAMESPACE,
-                "get",
-                "pods",
-                "-l",
-                "app.kubernetes.io/component=webhook",
-                "-o",
-                "name",
-            ])?;
-            Ok(if pods.trim().is_empty() { Progress::Done(()) } else { Progress::Waiting(pods) })
-        })?;
+        install::webhook_replicas(0)?;
         let checks = || {
             s.create(&shell_pod("other", BUSYBOX, "true"))?;
             s.create(&annotated(shell_pod("missed", BUSYBOX, "true"), &ASKED))?;
@@ -143,7 +117,7 @@ fn while_the_webhook_is_away_annotated_pods_start_without_a_mark_and_others_unto
             assert!(s.get("pod", &missed)?["metadata"]["annotations"].get(annotation::INJECTED).is_none());
             Ok(())
         };
-        then_always(checks, || scale("2").map(drop))
+        then_always(checks, || install::webhook_replicas(2))
     })
 }
 

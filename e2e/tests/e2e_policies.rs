@@ -104,6 +104,45 @@ fn the_agent_may_not_write_to_pods_of_other_nodes() -> Result<()> {
 
 #[test]
 #[ignore = "needs the local cluster"]
+fn the_webhook_may_write_no_event_but_its_own() -> Result<()> {
+    scenario(|s| {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("event.json");
+        let place = format!("/apis/events.k8s.io/v1/namespaces/{}/events", s.namespace);
+        let write = |name: &str, reason: &str, kind: &str, speaker: &str| {
+            let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": name},
+                "eventTime": "2026-01-01T00:00:00.000000Z", "action": "Inject", "reason": reason, "type": kind,
+                "reportingController": speaker, "reportingInstance": "test",
+                "regarding": {"kind": "Pod", "namespace": s.namespace, "name": "p"}});
+            std::fs::write(&path, event.to_string())?;
+            as_component(s, "webhook", &["create", "--raw", &place, "-f", &path.display().to_string()])
+        };
+        let own = "firstlight.dev/webhook";
+        let (allowed, said) = write("own", "NotInjected", "Warning", own)?;
+        assert!(allowed, "{said}");
+        for (reason, kind, speaker) in [
+            ("CudaReady", "Warning", own),
+            ("NotInjected", "Normal", own),
+            ("NotInjected", "Warning", "firstlight.dev/plugin"),
+        ] {
+            let (allowed, said) = write("another", reason, kind, speaker)?;
+            assert!(
+                !allowed && said.contains("the Firstlight webhook may"),
+                "{reason} {kind} {speaker}: {said}"
+            );
+        }
+        let whole: [&[&str]; 3] = [&["get", "pod", "p"], &["get", "secrets"], &["delete", "events", "--all"]];
+        for words in whole {
+            let words: Vec<_> = ["-n", &s.namespace].into_iter().chain(words.iter().copied()).collect();
+            let (allowed, said) = as_component(s, "webhook", &words)?;
+            assert!(!allowed && said.contains("orbidden"), "{words:?}: {said}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
 fn the_webhook_may_write_only_the_ca_bundle_of_its_configuration() -> Result<()> {
     scenario(|s| {
         let patch = |field: &str, value: Value| {

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::scenario::kubectl;
+use super::scenario::{PATIENCE, kubectl};
+use super::wait::{Progress, wait_for};
 use crate::cluster::Cluster;
 
 /// Where the tests install the chart.
@@ -54,6 +55,19 @@ pub fn chart(settings: &[&str]) -> Result<()> {
     words.extend(["--wait", "--timeout", "120s"].map(str::to_owned));
     words.extend(settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]));
     kubectl()?.helm(words).map(drop)
+}
+
+/// Scales the webhook; returns when so many pods are ready, or none is left.
+pub fn webhook_replicas(count: u32) -> Result<()> {
+    let kubectl = kubectl()?;
+    let ours = |words: &[&str]| kubectl.run(["-n", NAMESPACE].iter().chain(words));
+    ours(&["scale", "deployment", "firstlight-webhook", &format!("--replicas={count}")])?;
+    ours(&["rollout", "status", "deployment", "firstlight-webhook", "--timeout=90s"])?;
+    wait_for("the webhook's pods to come or go", PATIENCE, || {
+        let pods = ours(&["get", "pods", "-l", "app.kubernetes.io/component=webhook", "-o", "name"])?;
+        let now = pods.lines().count();
+        Ok(if u32::try_from(now) == Ok(count) { Progress::Done(()) } else { Progress::Waiting(pods) })
+    })
 }
 
 /// The repository.
