@@ -84,20 +84,28 @@ impl Search {
         let api: Api<Object> = Api::all_with(self.client.clone(), &kind.resource());
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
         let mut again: Option<Instant> = None;
+        let mut listing = true;
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
-                () = until(again) => return,
+                // A list that takes long is not cut short: what stands at its end would never be seen.
+                () = until(again.filter(|_| !listing)) => return,
             };
             let Some(event) = event else { return };
             match event {
-                Ok(Event::Init) => self.known().begin(kind),
+                Ok(Event::Init) => {
+                    listing = true;
+                    self.known().begin(kind);
+                }
                 Ok(Event::InitApply(object) | Event::Apply(object)) => {
                     if !self.look(kind, &object).await {
                         again.get_or_insert_with(|| Instant::now() + AGAIN);
                     }
                 }
-                Ok(Event::InitDone) => self.known().listed(kind),
+                Ok(Event::InitDone) => {
+                    listing = false;
+                    self.known().listed(kind);
+                }
                 Ok(Event::Delete(object)) => self.known().gone(&object),
                 Err(error) => self.failed(&format!("cannot watch {}", kind.resource().plural), &error),
             }
