@@ -31,6 +31,14 @@ pub mod container {
     pub const MULTIARCH_LIB_DIR: &str = "/usr/lib/x86_64-linux-gnu";
 }
 
+/// File names of the programs in [`container::BIN_DIR`].
+pub mod program {
+    /// The preflight.
+    pub const PREFLIGHT: &str = "firstlight-preflight";
+    /// Its half that the image's own loader starts.
+    pub const PREFLIGHT_DYNAMIC: &str = "firstlight-preflight-dynamic";
+}
+
 /// File names of the libraries.
 pub mod library {
     /// The CUDA driver's SONAME.

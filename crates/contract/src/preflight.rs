@@ -11,8 +11,14 @@
 //!
 //! The container's author can write anything there: a reader takes what it understands and counts the rest.
 
+#[cfg(feature = "serde")]
+mod document;
+
 use crate::text::ForeignText;
+#[cfg(feature = "serde")]
+pub use document::{Document, Judgement, Line};
 use std::fmt;
+use std::time::Duration;
 
 /// First line of a report.
 pub const HEADER: &str = "firstlight-preflight 1";
@@ -45,9 +51,9 @@ probes! {
     Ollama = "ollama" "Ollama's program; subject: its path, detail: its version as it says itself.",
     Environment = "environment" "A variable that decides about GPUs; subject: its name, detail: its value.",
     Privileges = "privileges" "A program that the loader treats as privileged (set-id or file capabilities, which make it ignore `LD_PRELOAD`); subject: the program, detail: why.",
-    Preload = "preload" "An object that is preloaded beside ours; subject: its path, detail: which functions of the C library it replaces. `failed`: it cannot be loaded, detail: the loader's words.",
+    Preload = "preload" "An object that is preloaded beside ours; subject: its path, detail: which functions of the C library it replaces, and where it is named if not in `LD_PRELOAD`. `failed`: it cannot be loaded, detail: the loader's words.",
     Runtime = "runtime" "A CUDA runtime (libcudart) beside a backend; subject: its path, detail: its version and build id.",
-    Driver = "driver" "A file named libcuda.so.1 on the loader's path, in its order; subject: its path, detail: the path behind its links, where that is another.",
+    Driver = "driver" "A file named libcuda.so.1 on the loader's path, in its order; subject: its path, detail: the path behind its links, where that is another (that of our shim, where it is the same file). `failed`: the loader passes over it, detail: why.",
     Device = "device" "The open of one of the driver's device nodes; subject: its path.",
     Module = "module" "The kernel module; subject: `/proc/driver/nvidia/version`, detail: its version.",
     Load = "load" "dlopen of a GPU backend as Ollama does it; subject: its path, detail: dlerror.",
@@ -55,11 +61,11 @@ probes! {
     Open = "open" "dlopen of libcuda.so.1; subject: the name or path that was opened, detail: the file that came, or dlerror.",
     Version = "version" "cuDriverGetVersion; detail: the version, 1000·major + 10·minor.",
     Init = "init" "cuInit.",
-    Table = "table" "cuGetExportTable for a table that the runtime needs; subject: its name or UUID.",
-    Count = "count" "cuDeviceGetCount; detail: the number.",
-    Query = "query" "The queries of a device; subject: the function that failed, or the device's name.",
-    Context = "context" "cuDevicePrimaryCtxRetain.",
-    Memory = "memory" "cuMemGetInfo; detail: free and total bytes, with a slash between them.",
+    Table = "table" "cuGetExportTable for the tables that the runtime needs; subject: the name of one that was not served, or cuGetExportTable. What comes after it does not need them and is tried all the same.",
+    Count = "count" "cuDeviceGetCount; detail: the number, `absent` where it is 0.",
+    Query = "query" "The queries of a device; subject: the function that failed, or the device's name, detail: compute capability, memory, UUID.",
+    Context = "context" "cuDevicePrimaryCtxRetain and cuCtxSetCurrent, for each device.",
+    Memory = "memory" "cuMemGetInfo, for each device; detail: free and total bytes, with a slash between them. `failed`: they cannot be true.",
     Allocate = "allocate" "cuMemAlloc of a little memory; detail: the bytes.",
     Code = "code" "cuModuleLoadData of a small module.",
     Launch = "launch" "cuLaunchKernel and cuCtxSynchronize of an empty kernel.",
@@ -87,13 +93,36 @@ pub enum Outcome {
     Skipped,
 }
 
+impl Probe {
+    /// The probes of the driver itself, one after the other in one process.
+    pub const DRIVER: [Self; 11] = [
+        Self::Open,
+        Self::Version,
+        Self::Init,
+        Self::Table,
+        Self::Count,
+        Self::Query,
+        Self::Context,
+        Self::Memory,
+        Self::Allocate,
+        Self::Code,
+        Self::Launch,
+    ];
+
+    /// The probe of a word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|probe| probe.as_str() == word)
+    }
+}
+
 impl Outcome {
     /// Whether the probe was made and did not go well.
     pub fn is_bad(self) -> bool {
         !matches!(self, Self::Ok | Self::Skipped)
     }
 
-    fn parse(word: &str) -> Option<Self> {
+    /// The outcome that [`fmt::Display`] wrote.
+    pub fn parse(word: &str) -> Option<Self> {
         Some(match word.split_once(':') {
             None => match word {
                 "ok" => Self::Ok,
@@ -141,6 +170,65 @@ pub struct Finding {
     pub detail: ForeignText,
 }
 
+impl Finding {
+    /// A finding without subject and detail, which took no time worth mentioning.
+    pub fn new(probe: Probe, outcome: Outcome) -> Self {
+        let nothing = ForeignText::default;
+        Self { probe, outcome, millis: 0, subject: nothing(), detail: nothing() }
+    }
+
+    /// On what.
+    #[must_use]
+    pub fn on(self, subject: impl AsRef<[u8]>) -> Self {
+        Self { subject: ForeignText::new(subject.as_ref()), ..self }
+    }
+
+    /// More words.
+    #[must_use]
+    pub fn saying(self, detail: impl AsRef<[u8]>) -> Self {
+        Self { detail: ForeignText::new(detail.as_ref()), ..self }
+    }
+
+    /// How long it took.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        Self { millis: u32::try_from(time.as_millis()).unwrap_or(u32::MAX), ..self }
+    }
+
+    /// Reads a line, without its end.
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split('\t');
+        Some(Self {
+            probe: Probe::from_word(fields.next()?)?,
+            outcome: Outcome::parse(fields.next()?)?,
+            millis: fields.next()?.parse().ok()?,
+            subject: ForeignText::new(fields.next().unwrap_or_default().as_bytes()),
+            detail: ForeignText::new(fields.next().unwrap_or_default().as_bytes()),
+        })
+    }
+
+    fn line(&self, with_detail: bool) -> String {
+        let Self { probe, outcome, millis, subject, detail } = self;
+        let mut line = format!("{}\t{outcome}\t{millis}", probe.as_str());
+        // Foreign text holds neither tabs nor line ends: they are escaped.
+        let detail = if with_detail { detail.as_str() } else { "" };
+        if !subject.is_empty() || !detail.is_empty() {
+            line = format!("{line}\t{subject}");
+        }
+        if !detail.is_empty() {
+            line = format!("{line}\t{detail}");
+        }
+        line
+    }
+}
+
+/// The line, without its end.
+impl fmt::Display for Finding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.line(true))
+    }
+}
+
 /// A report, in the order in which things were tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -159,7 +247,7 @@ impl Report {
         }
         let mut report = Self::default();
         for line in lines {
-            match finding(line) {
+            match Finding::parse(line) {
                 Some(finding) if report.findings.len() < MAX_FINDINGS => report.findings.push(finding),
                 _ => report.foreign_lines = report.foreign_lines.saturating_add(1),
             }
@@ -176,7 +264,7 @@ impl Report {
     pub fn encode(&self, limit: usize) -> String {
         let whole = |keep: &dyn Fn(&Finding) -> bool, detail: bool| {
             let lines =
-                self.findings.iter().filter(|finding| keep(finding)).map(|finding| line(finding, detail));
+                self.findings.iter().filter(|finding| keep(finding)).map(|finding| finding.line(detail));
             std::iter::once(HEADER.to_owned()).chain(lines).collect::<Vec<_>>().join("\n") + "\n"
         };
         let candidates = [
@@ -199,32 +287,6 @@ impl Report {
             shortest.get(..end).unwrap_or_default().to_owned()
         })
     }
-}
-
-fn finding(line: &str) -> Option<Finding> {
-    let mut fields = line.split('\t');
-    let probe = fields.next()?;
-    Some(Finding {
-        probe: Probe::ALL.iter().copied().find(|one| one.as_str() == probe)?,
-        outcome: Outcome::parse(fields.next()?)?,
-        millis: fields.next()?.parse().ok()?,
-        subject: ForeignText::new(fields.next().unwrap_or_default().as_bytes()),
-        detail: ForeignText::new(fields.next().unwrap_or_default().as_bytes()),
-    })
-}
-
-fn line(finding: &Finding, detail: bool) -> String {
-    let Finding { probe, outcome, millis, subject, detail: more } = finding;
-    let mut line = format!("{}\t{outcome}\t{millis}", probe.as_str());
-    // Foreign text holds neither tabs nor line ends: they are escaped.
-    let more = if detail { more.as_str() } else { "" };
-    if !subject.is_empty() || !more.is_empty() {
-        line = format!("{line}\t{subject}");
-    }
-    if !more.is_empty() {
-        line = format!("{line}\t{more}");
-    }
-    line
 }
 
 #[cfg(test)]
