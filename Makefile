@@ -34,9 +34,10 @@ include e2e/deps.mk
 build: artefacts binaries images chart ## Build binaries, shim, simulator, images and chart into build/
 
 .PHONY: artefacts
-artefacts: setup ## Build shim and simulator into build/
+artefacts: setup ## Build shim, simulator and preflight into build/
 	@./crates/shim/build.sh build/shim
 	@./crates/simulator/build.sh build/simulator
+	@./crates/preflight/build.sh build/bin
 
 .PHONY: binaries
 binaries: artefacts ## Build daemons and CLI (static) into build/bin
@@ -65,7 +66,7 @@ test-quick: ## Unit and property tests only: no products, no cluster
 
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Fuzz every parser of foreign bytes, FUZZ_SECONDS (60) each
-	@for target in records grant fault pools; do \
+	@for target in records grant fault pools preflight loader; do \
 	    mkdir -p "$(CARGO_TARGET_DIR)/fuzz-corpus/$$target"; \
 	    RUSTC_BOOTSTRAP=1 PATH="$(dir $(CARGO_FUZZ)):$$PATH" cargo fuzz run --fuzz-dir crates/contract/fuzz "$$target" \
 	        "$(CARGO_TARGET_DIR)/fuzz-corpus/$$target" "crates/contract/fuzz/seeds/$$target" -- \

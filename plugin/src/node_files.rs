@@ -6,7 +6,7 @@
 
 use crate::ids;
 use anyhow::{Context as _, Result, bail};
-use firstlight_contract::paths::library;
+use firstlight_contract::paths::{library, program};
 use firstlight_contract::pools::{CudartMajor, Pool, PoolSpec};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -135,6 +135,8 @@ pub fn missing(artefacts: &Path, pools: &[Pool]) -> Vec<String> {
         };
         want("shim", library::CUDA);
         want("shim", library::NVML);
+        want("bin", program::PREFLIGHT);
+        want("bin", program::PREFLIGHT_DYNAMIC);
         if matches!(pool.spec, PoolSpec::Simulated { .. }) {
             want("simulator", library::CUDA);
             want("simulator", library::NVML);
@@ -214,7 +216,7 @@ fn sources(artefacts: &Path) -> Result<Vec<Source>> {
                 bail!("{} is no file; the artefacts' folders hold files only", path.display());
             }
             let digest = digest(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let mode = if folder == "bin" { 0o755 } else { 0o644 };
+            let mode = if folder == "bin" { 0o555 } else { 0o644 };
             sources.push(Source { relative: Path::new(folder).join(name), from: Some(path), digest, mode });
         }
     }
@@ -320,6 +322,8 @@ mod tests {
                 ("shim/libnvidia-ml.so.1", "shim nvml"),
                 ("simulator/libcuda.so.1", "simulator"),
                 ("simulator/libnvidia-ml.so.1", "simulator nvml"),
+                ("bin/firstlight-preflight", "preflight"),
+                ("bin/firstlight-preflight-dynamic", "its other half"),
             ] {
                 node.artefact(file, content);
             }

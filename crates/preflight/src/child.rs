@@ -54,11 +54,13 @@ impl Ended {
 /// Runs a command for at most `limit`, with nothing to read; when its time is over, all that it started is killed.
 pub fn run(command: &mut Command, limit: Duration) -> io::Result<Ended> {
     let mut child = command
-        .stdin(Stdio::null())
+        // Not from /dev/null, which is not in every root directory; the other end is closed at once.
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()?;
+    drop(child.stdin.take());
     let (mut out, mut err) = (Stream::new(child.stdout.take())?, Stream::new(child.stderr.take())?);
     let begun = Instant::now();
     let mut heard = begun;

@@ -26,6 +26,10 @@ pub fn version(program: Option<&Path>) -> Finding {
     let mut command = Command::new(program);
     // Not behind the recorder: this process is ours, not Ollama's.
     command.arg("--version").env("OLLAMA_HOST", NOBODY).env_remove("LD_PRELOAD");
+    if std::env::var_os("HOME").is_none() {
+        // It panics without.
+        command.env("HOME", "/");
+    }
     let (outcome, detail) = match child::run(&mut command, PATIENCE) {
         Ok(ended) => {
             let text = [ended.out.as_slice(), &ended.err].concat();

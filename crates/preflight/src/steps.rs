@@ -7,6 +7,8 @@ use firstlight_contract::text::ForeignText;
 use std::path::PathBuf;
 use std::time::Duration;
 
+const LOADING: &str = "error while loading shared libraries: ";
+
 /// A step: one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -87,11 +89,13 @@ pub fn findings(step: &Step, ended: &Ended) -> Vec<Finding> {
 
 fn broken(probe: Probe, ended: &Ended) -> Finding {
     let complaint = ended.complaint();
+    // The loader begins with the program, which everybody knows, and says that it was loading.
+    let complaint = complaint.split_once(LOADING).map_or(complaint.as_str(), |(_, words)| words);
     match ended.how {
         End::Signalled(signal) => Finding::new(probe, Outcome::Signal(signal)).saying(complaint),
         End::TimedOut => Finding::new(probe, Outcome::TimedOut).saying(complaint),
         End::Exited(code) => {
-            let words = if complaint.is_empty() { "and said nothing" } else { complaint.as_str() };
+            let words = if complaint.is_empty() { "and said nothing" } else { complaint };
             Finding::new(probe, Outcome::Failed)
                 .saying(format!("the process ended with code {code}: {words}"))
         }

@@ -98,23 +98,37 @@ impl Dynamic {
             }
             Libc::None => new.program = Err("no C library: nothing can be loaded in this image".to_owned()),
         }
-        match new.child(&Step::Libc, &std::env::var_os(LD_LIBRARY_PATH).unwrap_or_default()) {
+        let library_path = std::env::var_os(LD_LIBRARY_PATH).unwrap_or_default();
+        match new.child(&Step::Libc, &library_path, &[]) {
             Ok(ended) => {
                 new.not_preloaded = steps::not_preloaded(&String::from_utf8_lossy(&ended.err));
                 new.first = steps::findings(&Step::Libc, &ended);
-                if let Some(bad) = new.first.iter().find(|finding| finding.outcome.is_bad()) {
-                    new.program = Err(format!("programs do not start here: {} {}", bad.outcome, bad.detail));
-                }
             }
             Err(why) => new.program = Err(why),
         }
+        if let Some(bad) = new.first.iter().find(|finding| finding.outcome.is_bad()).cloned() {
+            new.blame_the_preload(&bad, &library_path);
+            new.program = Err(format!("no program starts here: {}", bad.detail));
+        }
         new
+    }
+
+    /// Where programs start without `LD_PRELOAD`, it is what stops them.
+    fn blame_the_preload(&mut self, bad: &Finding, library_path: &OsStr) {
+        let Some(value) = std::env::var_os(env::LD_PRELOAD).filter(|value| !value.is_empty()) else { return };
+        let Ok(ended) = self.child(&Step::Libc, library_path, &[env::LD_PRELOAD]) else { return };
+        let without = steps::findings(&Step::Libc, &ended);
+        if without.iter().all(|finding| !finding.outcome.is_bad()) {
+            let broken = Finding { probe: Probe::Preload, ..bad.clone() };
+            self.not_preloaded.push(broken.on(value.as_bytes()));
+            self.first = without;
+        }
     }
 
     /// The image's libc: as it says itself, else as it looks from outside.
     fn libc_findings(&self, libc: &Libc) -> Vec<Finding> {
         let mut found = self.first.clone();
-        if found.is_empty() || self.program.is_err() {
+        if !found.iter().any(|finding| finding.outcome == Outcome::Ok) {
             found.insert(0, libc.finding());
         }
         found
@@ -122,13 +136,13 @@ impl Dynamic {
 
     /// Takes a step in the time that is left.
     fn take(&mut self, step: &Step, library_path: &OsStr) -> Vec<Finding> {
-        match self.child(step, library_path) {
+        match self.child(step, library_path, &[]) {
             Ok(ended) => steps::findings(step, &ended),
             Err(why) => steps::skipped(step, &why),
         }
     }
 
-    fn child(&self, step: &Step, library_path: &OsStr) -> Result<Ended, String> {
+    fn child(&self, step: &Step, library_path: &OsStr, without: &[&str]) -> Result<Ended, String> {
         let program = self.program.as_ref().map_err(Clone::clone)?;
         let all = self.limit * STEPS;
         let left = all.saturating_sub(self.begun.elapsed()).min(step.limit(self.limit));
@@ -138,6 +152,9 @@ impl Dynamic {
         let (word, path) = step.words();
         let mut command = Command::new(program);
         command.arg(word).args(path);
+        for variable in without {
+            command.env_remove(variable);
+        }
         if library_path.is_empty() {
             command.env_remove(LD_LIBRARY_PATH);
         } else {

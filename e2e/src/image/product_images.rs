@@ -1,9 +1,10 @@
 //! The images of the end-to-end tests: our own two, two Ollamas, and small ones.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use firstlight_contract::paths::program;
 use serde_json::json;
 
 use super::{Image, Layer};
@@ -53,7 +54,10 @@ fn plugin(build: &Path, name: &str) -> Result<Image> {
     let runtime = Layer::new()
         .file("artefacts/cudart/libcudart.so.12", cudart.join("12.9/libcudart.so.12"))
         .file("artefacts/cudart/libcudart.so.13", cudart.join("13.0/libcudart.so.13"));
-    let mut libraries = Layer::new().folder("artefacts/bin", 0o755);
+    let mut libraries = Layer::new();
+    for name in [program::PREFLIGHT, program::PREFLIGHT_DYNAMIC] {
+        libraries = libraries.file(Path::new("artefacts/bin").join(name), built(build, name)?);
+    }
     for folder in ["shim", "simulator"] {
         let from = build.join(folder);
         libraries = libraries
@@ -61,20 +65,25 @@ fn plugin(build: &Path, name: &str) -> Result<Image> {
             .with_context(|| format!("{} is missing: run `make build`", from.display()))?;
     }
     let image = Image::new(format!("{REGISTRY}/{name}:{VERSION}")).layer(runtime).layer(libraries);
-    Ok(image.layer(program(build, "firstlight-plugin")?).set("Entrypoint", json!(["/firstlight-plugin"])))
+    Ok(image.layer(binary(build, "firstlight-plugin")?).set("Entrypoint", json!(["/firstlight-plugin"])))
 }
 
 fn webhook(build: &Path) -> Result<Image> {
-    let layer = program(build, "firstlight-webhook")?;
+    let layer = binary(build, "firstlight-webhook")?;
     Ok(Image::new(format!("{REGISTRY}/webhook:{VERSION}"))
         .layer(layer)
         .set("Entrypoint", json!(["/firstlight-webhook"])))
 }
 
-fn program(build: &Path, name: &str) -> Result<Layer> {
+fn binary(build: &Path, name: &str) -> Result<Layer> {
+    Ok(Layer::new().file(name, built(build, name)?))
+}
+
+/// A program that `make build` has made.
+fn built(build: &Path, name: &str) -> Result<PathBuf> {
     let file = build.join("bin").join(name);
     fs::metadata(&file).with_context(|| format!("{} is missing: run `make build`", file.display()))?;
-    Ok(Layer::new().file(name, file))
+    Ok(file)
 }
 
 /// Ollama as in its own image: `/usr/lib/ollama`, `/bin/ollama serve`, all addresses, NVIDIA's directories on the

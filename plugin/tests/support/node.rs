@@ -40,6 +40,8 @@ impl Node {
             "shim/libnvidia-ml.so.1",
             "simulator/libcuda.so.1",
             "simulator/libnvidia-ml.so.1",
+            "bin/firstlight-preflight",
+            "bin/firstlight-preflight-dynamic",
         ] {
             let path = root.path().join("artefacts").join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
