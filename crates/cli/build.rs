@@ -1,4 +1,4 @@
-//! Puts shim and simulator into the binary, so that one file is a complete install.
+//! Puts shim, simulator and preflight into the binary, so that one file is a complete install.
 //!
 //! `FIRSTLIGHT_ARTEFACTS` names the folder that `make build` fills (relative names: from the workspace's root).
 //! Without it, the binary reads that variable at run time instead.
@@ -10,14 +10,20 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 const VARIABLE: &str = "FIRSTLIGHT_ARTEFACTS";
-const FILES: [&str; 4] =
-    ["shim/libcuda.so.1", "shim/libnvidia-ml.so.1", "simulator/libcuda.so.1", "simulator/libnvidia-ml.so.1"];
+const FILES: [&str; 6] = [
+    "shim/libcuda.so.1",
+    "shim/libnvidia-ml.so.1",
+    "simulator/libcuda.so.1",
+    "simulator/libnvidia-ml.so.1",
+    "bin/firstlight-preflight",
+    "bin/firstlight-preflight-dynamic",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-env-changed={VARIABLE}");
     println!("cargo:rerun-if-changed=build.rs");
     let out = PathBuf::from(env::var("OUT_DIR")?).join("artefacts.rs");
-    let mut code = String::from("/// Shim and simulator, put in at build time.\n");
+    let mut code = String::from("/// Shim, simulator and preflight, put in at build time.\n");
     match env::var_os(VARIABLE) {
         None => code.push_str("const EMBEDDED: Option<Embedded> = None;\n"),
         Some(folder) => {

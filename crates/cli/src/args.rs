@@ -17,6 +17,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run a command behind the recorder, without root or cluster, and say how CUDA came up in it
     Run(Run),
+    /// Try on this machine what a container's preflight tries: libraries, device nodes, the driver stage by stage
+    Preflight(Preflight),
     /// Print a record file line by line
     Decode(Decode),
     /// Say what a cause means and what to do; without a cause, list them all
@@ -40,7 +42,23 @@ Examples:
   kubectl firstlight run --driver ./libcuda.so.1 --report report.json -- ./my-cuda-program
 The command's exit code is passed on; the verdict goes to standard error.")]
 pub(crate) struct Run {
-    /// Kind of the pool: simulated (the default), observer (the installed driver), custom (with --driver)
+    #[command(flatten)]
+    pub(crate) gpu: Gpu,
+    /// Write the report (JSON) to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// How to print the verdict to standard error
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Format,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// Which GPU a program is given.
+#[derive(Debug, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct Gpu {
+    /// Kind of the pool: simulated, observer (the installed driver), custom (with --driver)
     #[arg(long, value_name = "KIND")]
     pub(crate) pool: Option<String>,
     /// A driver of your own: libcuda.so.1, or the directory that holds it
@@ -58,15 +76,25 @@ pub(crate) struct Run {
     /// Memory of each simulated device, such as 8GiB
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<String>,
-    /// Write the report (JSON) to this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) report: Option<PathBuf>,
-    /// How to print the verdict to standard error
-    #[arg(short, long, value_enum, default_value_t)]
-    pub(crate) output: Format,
-    /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
-    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  kubectl firstlight preflight
+  kubectl firstlight preflight --backend /usr/lib/ollama/cuda_v13/libggml-cuda.so
+  kubectl firstlight preflight --simulate context-returns=2 -- --json
+Without an option that names a GPU it asks the driver that is installed here, with nothing in front of it; with one, a
+driver behind the recorder, as in a container. Its exit code is passed on.")]
+pub(crate) struct Preflight {
+    #[command(flatten)]
+    pub(crate) gpu: Gpu,
+    /// Also load this GPU backend; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub(crate) backend: Vec<PathBuf>,
+    /// More arguments of the preflight itself: --json, --report FILE, --timeout SECONDS
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) more: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -107,9 +135,10 @@ Examples:
   kubectl firstlight diagnose ollama-5d9c7b6f4-x2x7k
   kubectl firstlight diagnose -n ai -l app=ollama
   kubectl firstlight diagnose ollama-0 -c ollama -o json
+  kubectl firstlight diagnose ollama-0 --probe
 The report comes from the agent on the pod's node, through the API server: that takes list on pods and get on
 pods/proxy in the agent's namespace. Where the agent cannot be asked, the pod's condition and Events speak, and
-the first line of evidence says so. Exit code 3: a failure; 4: neither success nor failure is proven.")]
+the first line of evidence says so. --probe takes create on pods/exec, and changes no exit code. Exit code 3: a failure; 4: neither success nor failure is proven.")]
 pub(crate) struct Diagnose {
     /// The pod
     #[arg(value_name = "POD", required_unless_present = "selector")]
@@ -126,6 +155,9 @@ pub(crate) struct Diagnose {
     /// Where the agent runs; without it, it is looked for in all namespaces
     #[arg(long, value_name = "NAMESPACE")]
     pub(crate) agent_namespace: Option<String>,
+    /// Also probe the running containers from inside, now
+    #[arg(long)]
+    pub(crate) probe: bool,
     /// How to print; wide: the whole timeline; json: the report itself, a list with -l or for several containers
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Format,

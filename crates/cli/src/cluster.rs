@@ -6,6 +6,7 @@
 //! | `pods` | which pods asked for a GPU, and what their conditions say |
 //! | `agent` | the report of the agent on a pod's node |
 //! | `condition` | a report without the agent |
+//! | `probe` | the preflight, started in a running container |
 //! | `diagnosing` | reports on pods: collected, printed, turned into an exit code |
 
 mod agent;
@@ -13,6 +14,7 @@ mod condition;
 mod connect;
 mod diagnosing;
 mod pods;
+mod probe;
 
 use crate::args::{Diagnose, Format, Status};
 use crate::exit::Exit;
@@ -23,7 +25,8 @@ use pods::PodStatus;
 use std::io::Write;
 
 pub(crate) fn status(args: &Status, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let rows = connect::ask(&args.cluster, async |client| status_rows(&client, args).await)?;
+    let rows =
+        connect::ask(&args.cluster, connect::PATIENCE, async |client| status_rows(&client, args).await)?;
     print_status(&rows, args.output, out)?;
     Ok(Exit::Ok)
 }
@@ -51,7 +54,14 @@ fn print_status(rows: &[PodStatus], format: Format, out: &mut dyn Write) -> anyh
 }
 
 pub(crate) fn diagnose(args: &Diagnose, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let found = connect::ask(&args.cluster, async |client| diagnosing::collect(&client, args).await)?;
+    let patience = if args.probe { probe::PATIENCE } else { connect::PATIENCE };
+    let found = connect::ask(&args.cluster, patience, async |client| {
+        let mut found = diagnosing::collect(&client, args).await?;
+        if args.probe {
+            probe::all(&client, &mut found, args.container.as_deref()).await;
+        }
+        Ok(found)
+    })?;
     diagnosing::print(&found, args, out)?;
     Ok(diagnosing::exit(&found))
 }

@@ -15,13 +15,13 @@ pub(crate) enum Exit {
     Failure,
     /// `diagnose`: no failure, and at least one verdict is neither.
     Unknown,
-    /// `run`: the command could not be prepared.
+    /// `run`, `preflight`: the command could not be prepared.
     NotPrepared,
     /// `run`: the command is there and cannot be executed.
     NotExecutable,
     /// `run`: the command was not found.
     NotFound,
-    /// `run`: the command's own code; 128 + signal where a signal ended it.
+    /// `run`, `preflight`: the command's own code; 128 + signal where a signal ended it.
     Command(u8),
 }
 
@@ -33,10 +33,12 @@ Exit codes:
   2    the command line is wrong
   3    diagnose: at least one verdict is a failure
   4    diagnose: no failure, and at least one verdict is neither
-  125  run: the command could not be prepared
+  125  run, preflight: the command could not be prepared
   126  run: the command is there and cannot be executed
   127  run: the command was not found
-  else run: the command's own code, 128 + signal where a signal ended it";
+  else run: the command's own code, 128 + signal where a signal ended it
+       preflight: 0 done, 1 --mode block and a certain cause was found, 2 its command line is wrong
+       diagnose --probe: as without; a probe that was not possible says why";
 
 impl Exit {
     /// The number.

@@ -6,10 +6,10 @@
 //! | `exit` | exit codes |
 //! | `output` | tables, JSON, YAML |
 //! | `show` | a report for people |
-//! | `run` | the whole path on one machine, without root or cluster |
+//! | `run` | the whole path on one machine, without root or cluster; the preflight there |
 //! | `decode` | a record file, line by line |
 //! | `explain` | the catalogue of causes |
-//! | `cluster` | `status` and `diagnose` through the API server |
+//! | `cluster` | `status`, `diagnose` and its probe through the API server |
 
 mod args;
 mod cluster;
@@ -51,6 +51,7 @@ fn main() -> ExitCode {
 fn dispatch(args: &Args, out: &mut dyn Write) -> anyhow::Result<Exit> {
     match &args.command {
         Command::Run(args) => run::run(args),
+        Command::Preflight(args) => run::preflight(args),
         Command::Decode(args) => decode::decode(args, out),
         Command::Explain(args) => explain::explain(args, out),
         Command::Status(args) => cluster::status(args, out),

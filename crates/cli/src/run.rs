@@ -3,17 +3,18 @@
 mod artefacts;
 mod command;
 mod plan;
+mod preflight;
+mod recorder;
 
 use crate::args::{Format, Run};
 use crate::exit::Exit;
 use crate::{decode, output, show};
 use anyhow::Context as _;
 use command::Ended;
-use firstlight_contract::names::env;
-use firstlight_contract::paths::{container, node};
 use firstlight_diagnosis::{Container, ContainerState, Facts, Report};
 use plan::Plan;
-use std::ffi::OsString;
+pub(crate) use preflight::preflight;
+use recorder::Recorder;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -40,54 +41,15 @@ pub(crate) fn run(args: &Run) -> anyhow::Result<Exit> {
 }
 
 fn prepare_and_run(args: &Run) -> anyhow::Result<Exit> {
-    let plan = Plan::new(args)?;
-    if Path::new(container::GRANT).exists() {
-        anyhow::bail!(
-            "{} exists: this container already has a grant, and its programs are recorded without `run`",
-            container::GRANT
-        );
-    }
-    let artefacts = artefacts::locate()?;
-    let folder = tempfile::Builder::new()
-        .prefix("firstlight-run-")
-        .tempdir()
-        .context("cannot make a folder for grant and records")?;
-    let (grant_path, records_path) =
-        (folder.path().join(node::GRANT_FILE), folder.path().join(node::RECORDS_FILE));
-    let grant = plan.grant(&artefacts, &records_path)?;
-    fs::write(&records_path, b"").with_context(|| format!("cannot write {}", records_path.display()))?;
-    fs::write(&grant_path, grant.to_string())
-        .with_context(|| format!("cannot write {}", grant_path.display()))?;
-
-    let mut variables =
-        vec![(env::LD_PRELOAD, preload(&artefacts.shim()?)?), (env::GRANT, grant_path.into_os_string())];
-    if let Some(faults) = &plan.faults {
-        variables.push((env::SIMULATE, faults.into()));
-    }
-    let exit = match command::run(&args.command, &variables)? {
+    let plan = Plan::new(&args.gpu)?;
+    let recorder = Recorder::prepare(&plan, &artefacts::locate()?)?;
+    let exit = match command::run(&args.command, &recorder.variables)? {
         Ended::Ran(exit) => exit,
         Ended::NotStarted(exit) => return Ok(exit),
     };
-    let report = judge(&plan, &records_path, exit)?;
+    let report = judge(&plan, &recorder.records, exit)?;
     publish(args, &report)?;
     Ok(exit)
-}
-
-/// The value of `LD_PRELOAD`: the shim before what is there.
-fn preload(shim: &Path) -> anyhow::Result<OsString> {
-    // ld.so(8): entries are separated by spaces or colons, and there is no escape.
-    if shim.as_os_str().as_encoded_bytes().iter().any(|byte| matches!(byte, b' ' | b':')) {
-        anyhow::bail!(
-            "{} cannot stand in LD_PRELOAD: its path holds a space or a colon; set XDG_CACHE_HOME to another folder",
-            shim.display()
-        );
-    }
-    let mut value = shim.as_os_str().to_owned();
-    if let Some(before) = std::env::var_os(env::LD_PRELOAD).filter(|before| !before.is_empty()) {
-        value.push(":");
-        value.push(before);
-    }
-    Ok(value)
 }
 
 fn judge(plan: &Plan, records: &Path, exit: Exit) -> anyhow::Result<Report> {

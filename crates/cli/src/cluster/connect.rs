@@ -6,15 +6,20 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use std::time::Duration;
 
-/// Runs `work` with a client of the cluster that the arguments name; errors name its API server.
+/// How long the API server may be silent.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs `work` with a client of the cluster that the arguments name, whose server may be silent for so long; errors
+/// name the server.
 pub(super) fn ask<T>(
     args: &Cluster,
+    patience: Duration,
     work: impl AsyncFnOnce(Client) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     block_on(async {
         let mut config = config(args).await?;
         config.connect_timeout = Some(Duration::from_secs(10));
-        config.read_timeout = Some(Duration::from_secs(30));
+        config.read_timeout = Some(patience);
         let server = config.cluster_url.to_string();
         let server = server.trim_end_matches('/');
         let client =

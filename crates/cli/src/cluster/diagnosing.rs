@@ -1,6 +1,7 @@
 //! Reports on pods: collected, printed, turned into an exit code.
 
 use super::pods::PodStatus;
+use super::probe::Probed;
 use super::{agent, condition, pods};
 use crate::args::{Diagnose, Format};
 use crate::exit::Exit;
@@ -21,6 +22,9 @@ pub(super) struct Found {
     /// `None`: the condition speaks, which is about the whole pod.
     pub(super) container: Option<String>,
     pub(super) report: Report,
+    /// What the preflight says in the running container, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) probe: Option<Probed>,
 }
 
 /// The reports that were asked for; at least one.
@@ -72,6 +76,7 @@ async fn reports(client: &Client, args: &Diagnose, pod: &Pod) -> anyhow::Result<
         pod: name.clone(),
         container,
         report,
+        probe: None,
     };
     let answer = match agent::ask(client, args.agent_namespace.as_deref(), pod).await {
         Ok(answer) => answer,
@@ -98,17 +103,20 @@ async fn reports(client: &Client, args: &Diagnose, pod: &Pod) -> anyhow::Result<
     Ok(all)
 }
 
-/// One report is printed as itself; with `-l` always a list, so that scripts need not count pods.
+/// One report is printed as itself, with what a probe found beside it; with `-l` always a list, so that scripts need
+/// not count pods.
 pub(super) fn print(found: &[Found], args: &Diagnose, out: &mut dyn Write) -> anyhow::Result<()> {
     let single = match found {
-        [only] if args.selector.is_none() => Some(&only.report),
+        [only] if args.selector.is_none() => Some(only),
         _ => None,
     };
     let extent = if args.output == Format::Wide { show::Extent::Whole } else { show::Extent::Tail };
     match (args.output, single) {
-        (Format::Json, Some(report)) => output::json(report, out)?,
+        (Format::Json, Some(only)) if only.probe.is_none() => output::json(&only.report, out)?,
+        (Format::Json, Some(only)) => output::json(only, out)?,
         (Format::Json, None) => output::json(&found, out)?,
-        (Format::Yaml, Some(report)) => output::yaml(report, out)?,
+        (Format::Yaml, Some(only)) if only.probe.is_none() => output::yaml(&only.report, out)?,
+        (Format::Yaml, Some(only)) => output::yaml(only, out)?,
         (Format::Yaml, None) => output::yaml(&found, out)?,
         (Format::Table | Format::Wide, _) => {
             for (index, found) in found.iter().enumerate() {
@@ -117,6 +125,9 @@ pub(super) fn print(found: &[Found], args: &Diagnose, out: &mut dyn Write) -> an
                 let container = container.unwrap_or_default();
                 writeln!(out, "{gap}pod        {}/{}{container}", found.namespace, found.pod)?;
                 write!(out, "{}", show::report(&found.report, extent))?;
+                if let Some(probe) = &found.probe {
+                    write!(out, "\n{}", probe.text())?;
+                }
             }
         }
     }

@@ -180,6 +180,38 @@ fn why_the_agent_did_not_speak_is_said() {
     assert!(text.contains("of different versions"), "{text}");
 }
 
+/// What `diagnose --probe` prints.
+fn probed(server: ApiServer, words: &[&str]) -> String {
+    let args = diagnose_args(&[&["--probe"], words].concat());
+    assert!(args.probe);
+    let asked = server.asked(async |client| {
+        let mut found = collect(&client, &args).await.unwrap();
+        probe::all(&client, &mut found, args.container.as_deref()).await;
+        let mut out = Vec::new();
+        print(&found, &args, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    });
+    assert!(asked.requests.last().unwrap().starts_with(EXEC), "{:?}", asked.requests);
+    asked.result
+}
+
+const EXEC: &str = "/api/v1/namespaces/ai/pods/ollama-0/exec";
+
+#[test]
+fn whoever_may_not_enter_a_container_reads_the_diagnosis_and_why_there_is_no_probe() {
+    let text = probed(cluster(), &["ollama-0"]);
+    assert!(text.starts_with("pod        ai/ollama-0, container ollama\nverdict"), "{text}");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("not possible: the API server does not allow you to create pods/exec in namespace ai"),
+        "{text}"
+    );
+    let gone = cluster().failing(EXEC, 400, "container ollama is not running");
+    let json: Value = serde_json::from_str(&probed(gone, &["ollama-0", "-o", "json"])).unwrap();
+    assert_eq!(json["probe"]["error"], "container ollama cannot be entered: container ollama is not running");
+    assert_eq!(serde_json::from_value::<Report>(json["report"].clone()).unwrap(), report());
+}
+
 #[test]
 fn an_annotated_pod_without_mark_or_device_was_not_injected() {
     let mut missed = pod("ollama-0", None);

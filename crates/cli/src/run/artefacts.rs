@@ -1,9 +1,10 @@
-//! Where shim and simulator are: inside this program, or in the folder that `FIRSTLIGHT_ARTEFACTS` names.
+//! Where shim, simulator and preflight are: inside this program, or in the folder that `FIRSTLIGHT_ARTEFACTS` names.
 
 use anyhow::{Context as _, bail};
+use firstlight_contract::paths::program;
 use rustix::process::getuid;
 use std::fs::{self, DirBuilder};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Names the folder that `make build` fills, for a program built without the libraries inside.
@@ -20,7 +21,7 @@ struct Embedded {
 
 include!(concat!(env!("OUT_DIR"), "/artefacts.rs"));
 
-/// A folder with `shim/` and `simulator/`.
+/// A folder with `shim/`, `simulator/` and `bin/`.
 #[derive(Debug)]
 pub(super) struct Artefacts {
     folder: PathBuf,
@@ -40,6 +41,12 @@ impl Artefacts {
     /// The simulator's driver and NVML.
     pub(super) fn simulator(&self) -> anyhow::Result<(PathBuf, PathBuf)> {
         Ok((self.file("simulator/libcuda.so.1")?, self.file("simulator/libnvidia-ml.so.1")?))
+    }
+
+    /// The preflight, beside its other half.
+    pub(super) fn preflight(&self) -> anyhow::Result<PathBuf> {
+        self.file(&format!("bin/{}", program::PREFLIGHT_DYNAMIC))?;
+        self.file(&format!("bin/{}", program::PREFLIGHT))
     }
 
     #[cfg_attr(test, expect(clippy::unnecessary_wraps, reason = "tests name libraries that are not there"))]
@@ -63,7 +70,7 @@ pub(super) fn locate() -> anyhow::Result<Artefacts> {
     }
     let Some(folder) = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) else {
         bail!(
-            "this program was built without shim and simulator inside; run `make build` and use \
+            "this program was built without shim, simulator and preflight inside; run `make build` and use \
              build/bin/kubectl-firstlight, or let {VARIABLE} name the folder build/"
         );
     };
@@ -92,6 +99,11 @@ fn unpack(embedded: &Embedded, root: &Path) -> anyhow::Result<PathBuf> {
         let parent = path.parent().unwrap_or(&fresh);
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        if name.starts_with("bin/") {
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(&path, mode)
+                .with_context(|| format!("cannot make {} executable", path.display()))?;
+        }
     }
     let placed = (0..PATIENCE).any(|_| {
         if fs::rename(&fresh, &folder).is_ok() {
@@ -111,7 +123,10 @@ fn unpack(embedded: &Embedded, root: &Path) -> anyhow::Result<PathBuf> {
     if placed {
         return Ok(folder);
     }
-    bail!("cannot unpack shim and simulator into {}; set XDG_CACHE_HOME to another folder", folder.display())
+    bail!(
+        "cannot unpack shim, simulator and preflight into {}; set XDG_CACHE_HOME to another folder",
+        folder.display()
+    )
 }
 
 fn is_complete(embedded: &Embedded, folder: &Path) -> bool {
@@ -136,7 +151,7 @@ fn cache_root() -> anyhow::Result<PathBuf> {
             return Ok(candidate);
         }
     }
-    bail!("no folder to unpack shim and simulator; set XDG_CACHE_HOME to one that can be written")
+    bail!("no folder to unpack shim, simulator and preflight; set XDG_CACHE_HOME to one that can be written")
 }
 
 /// Makes the folder; says whether it belongs to this user, nobody else can write to it, and files fit in.
@@ -155,7 +170,11 @@ mod tests {
 
     const LIBRARIES: Embedded = Embedded {
         name: "0123",
-        files: &[("shim/libcuda.so.1", b"shim"), ("simulator/libcuda.so.1", b"sim")],
+        files: &[
+            ("shim/libcuda.so.1", b"shim"),
+            ("simulator/libcuda.so.1", b"sim"),
+            ("bin/firstlight-preflight", b"#!/bin/sh\n"),
+        ],
     };
 
     #[test]
@@ -189,6 +208,14 @@ mod tests {
             assert!(is_complete(&LIBRARIES, &root.path().join(LIBRARIES.name)));
             assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "nothing is left over");
         }
+    }
+
+    #[test]
+    fn programs_are_unpacked_as_programs() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = unpack(&LIBRARIES, root.path()).unwrap();
+        let mode = |name: &str| fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o111;
+        assert_eq!((mode("bin/firstlight-preflight"), mode("shim/libcuda.so.1")), (0o111, 0));
     }
 
     #[test]

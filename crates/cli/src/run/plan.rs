@@ -1,7 +1,7 @@
 //! From what was typed to a grant. Every mistake is reported at once; nothing is touched.
 
 use super::artefacts::Artefacts;
-use crate::args::Run;
+use crate::args::Gpu;
 use anyhow::{Context as _, bail};
 use firstlight_contract::fault;
 use firstlight_contract::grant::{Device, Grant, PoolKind};
@@ -23,7 +23,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(args: &Run) -> anyhow::Result<Self> {
+    pub(super) fn new(args: &Gpu) -> anyhow::Result<Self> {
         let mut mistakes = Vec::new();
         let kind = take(kind(args), &mut mistakes).unwrap_or(PoolKind::Simulated);
         let faults = take(faults(args, kind), &mut mistakes).flatten();
@@ -86,7 +86,7 @@ fn take<T>(result: Result<T, String>, mistakes: &mut Vec<String>) -> Option<T> {
     result.map_err(|mistake| mistakes.push(mistake)).ok()
 }
 
-fn kind(args: &Run) -> Result<PoolKind, String> {
+fn kind(args: &Gpu) -> Result<PoolKind, String> {
     let kind = match args.pool.as_deref() {
         None if args.driver.is_some() => PoolKind::Custom,
         None => PoolKind::Simulated,
@@ -106,7 +106,7 @@ fn kind(args: &Run) -> Result<PoolKind, String> {
     }
 }
 
-fn faults(args: &Run, kind: PoolKind) -> Result<Option<String>, String> {
+fn faults(args: &Gpu, kind: PoolKind) -> Result<Option<String>, String> {
     let Some(text) = &args.simulate else { return Ok(None) };
     if kind != PoolKind::Simulated {
         return Err(format!(
@@ -119,7 +119,7 @@ fn faults(args: &Run, kind: PoolKind) -> Result<Option<String>, String> {
         .map_err(|error| format!("--simulate: {error}"))
 }
 
-fn driver(args: &Run) -> Result<Option<PathBuf>, String> {
+fn driver(args: &Gpu) -> Result<Option<PathBuf>, String> {
     let Some(path) = &args.driver else { return Ok(None) };
     let file = if path.is_dir() { path.join(library::CUDA) } else { path.clone() };
     fs::canonicalize(&file)
@@ -127,7 +127,7 @@ fn driver(args: &Run) -> Result<Option<PathBuf>, String> {
         .map_err(|error| format!("--driver: cannot find {}: {error}", file.display()))
 }
 
-fn devices(args: &Run, kind: PoolKind) -> Result<u32, String> {
+fn devices(args: &Gpu, kind: PoolKind) -> Result<u32, String> {
     match args.devices {
         Some(_) if kind != PoolKind::Simulated => Err("--devices: only for simulated devices".to_owned()),
         Some(count) if !(1..=MAX_DEVICES).contains(&count) => {
@@ -137,7 +137,7 @@ fn devices(args: &Run, kind: PoolKind) -> Result<u32, String> {
     }
 }
 
-fn model(args: &Run, kind: PoolKind) -> Result<&'static Model, String> {
+fn model(args: &Gpu, kind: PoolKind) -> Result<&'static Model, String> {
     let name = args.model.as_deref().unwrap_or(models::DEFAULT_MODEL);
     if args.model.is_some() && kind != PoolKind::Simulated {
         return Err("--model: only for simulated devices".to_owned());
@@ -151,7 +151,7 @@ fn model(args: &Run, kind: PoolKind) -> Result<&'static Model, String> {
 /// Least memory of a simulated device.
 const LEAST_MEMORY: u64 = 64 << 20;
 
-fn memory(args: &Run, kind: PoolKind) -> Result<Option<u64>, String> {
+fn memory(args: &Gpu, kind: PoolKind) -> Result<Option<u64>, String> {
     let Some(text) = &args.memory else { return Ok(None) };
     if kind != PoolKind::Simulated {
         return Err("--memory: a memory quota in front of a real driver is not possible yet; \
@@ -196,7 +196,7 @@ mod tests {
     fn plan(options: &[&str]) -> anyhow::Result<Plan> {
         let words = ["f", "run"].iter().chain(options).chain(&["--", "true"]);
         let Command::Run(run) = Args::try_parse_from(words).unwrap().command else { panic!("not run") };
-        Plan::new(&run)
+        Plan::new(&run.gpu)
     }
 
     fn refusal(options: &[&str]) -> String {
