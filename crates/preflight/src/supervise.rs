@@ -151,7 +151,8 @@ impl Dynamic {
         }
         let (word, path) = step.words();
         let mut command = Command::new(program);
-        command.arg(word).args(path);
+        // The driver keeps what it compiled in the user's home, unless it is told not to: nothing is left behind.
+        command.arg(word).args(path).env("CUDA_CACHE_DISABLE", "1");
         for variable in without {
             command.env_remove(variable);
         }
