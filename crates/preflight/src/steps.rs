@@ -58,6 +58,9 @@ impl Step {
     }
 }
 
+/// Findings that are taken from one process: a driver that writes into our pipe shall not fill the report.
+const MOST: usize = 96;
+
 /// What the process found, and what its end means: whatever ended it before it was done belongs to the probe that it
 /// had begun, and those behind it were not tried.
 pub fn findings(step: &Step, ended: &Ended) -> Vec<Finding> {
@@ -65,7 +68,7 @@ pub fn findings(step: &Step, ended: &Ended) -> Vec<Finding> {
     for line in String::from_utf8_lossy(&ended.out).lines() {
         match wire::read(line) {
             Some(Said::Begin(probe, subject)) => begun = Some((probe, subject)),
-            Some(Said::Found(finding)) if step.probes().contains(&finding.probe) => {
+            Some(Said::Found(finding)) if step.probes().contains(&finding.probe) && found.len() < MOST => {
                 begun = None;
                 found.push(finding);
             }
@@ -146,6 +149,7 @@ pub fn loader_words(asked: &str, words: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn ended(how: End, out: &str) -> Ended {
         let silent = Duration::from_millis(7);
@@ -199,6 +203,20 @@ mod tests {
     #[test]
     fn a_driver_that_prints_findings_of_another_step_is_not_believed() {
         assert_eq!(told(&Step::Nvml, End::Exited(0), "init\tok\t1\nend\n"), [""; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_process_says_its_step_has_findings_and_not_many(
+            lines in proptest::collection::vec("(begin\t)?(open|init|nvml|load|end)(\tok\t1)?(\t[a-z]{0,9})?", 0..200),
+            code in 0..2,
+        ) {
+            let how = if code == 0 { End::Exited(0) } else { End::TimedOut };
+            let told = findings(&Step::Driver, &ended(how, &lines.join("\n")));
+            prop_assert!(told.len() <= MOST + 1 + Probe::DRIVER.len());
+            prop_assert!(told.iter().all(|finding| Probe::DRIVER.contains(&finding.probe) || lines.iter().any(|line| line.starts_with("begin"))));
+            prop_assert!(!told.is_empty() || lines.iter().any(|line| line == "end"));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A cluster that answers what the test says, and notes what was asked. `UPDATE=1` rewrites the golden files.
 
 mod api_server;
+mod exec_server;
 
 use super::*;
 use crate::args::{Args, Command};
@@ -210,6 +211,39 @@ fn whoever_may_not_enter_a_container_reads_the_diagnosis_and_why_there_is_no_pro
     let json: Value = serde_json::from_str(&probed(gone, &["ollama-0", "-o", "json"])).unwrap();
     assert_eq!(json["probe"]["error"], "container ollama cannot be entered: container ollama is not running");
     assert_eq!(serde_json::from_value::<Report>(json["report"].clone()).unwrap(), report());
+}
+
+#[test]
+fn the_preflight_is_started_in_the_container_and_its_document_read_whole() {
+    // Longer than what fits into one buffer on the way.
+    let findings: Vec<Value> = (0..100)
+        .map(|index| json!({"probe": "device", "outcome": "ok", "millis": 0, "subject": format!("/dev/nvidia{index}")}))
+        .collect();
+    let document = json!({"findings": findings, "verdict": null}).to_string();
+    let found = |code: i32, out: &str, err: &str| {
+        let status = match code {
+            0 => json!({"metadata": {}, "status": "Success"}),
+            code => json!({"metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
+                "message": format!("command terminated with non-zero exit code: exit code {code}")}),
+        };
+        exec_server::asked(out, err, &status.to_string(), async |client| {
+            let mut found = vec![diagnosing::Found {
+                namespace: "ai".to_owned(),
+                pod: "ollama-0".to_owned(),
+                container: Some("ollama".to_owned()),
+                report: report(),
+                probe: None,
+            }];
+            probe::all(&client, &mut found, None).await;
+            serde_json::to_value(&found[0]).unwrap()["probe"].take()
+        })
+    };
+    let (asked, probe) = found(0, &document, "");
+    assert!(asked.starts_with(EXEC) && asked.contains("container=ollama"), "{asked}");
+    assert!(asked.contains("command=%2Fopt%2Ffirstlight%2Fbin%2Ffirstlight-preflight"), "{asked}");
+    assert_eq!(probe["findings"].as_array().map(Vec::len), Some(100), "{probe}");
+    let (_, probe) = found(2, "", "error: no such option");
+    assert!(probe["error"].as_str().unwrap().ends_with("exit code 2; error: no such option"), "{probe}");
 }
 
 #[test]
