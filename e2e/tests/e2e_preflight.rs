@@ -84,6 +84,8 @@ fn a_certain_cause_keeps_a_pod_from_starting_where_that_was_asked() -> Result<()
         std::thread::sleep(Duration::from_secs(5));
         let phase = s.get("pod", "broken")?.pointer("/status/phase").cloned();
         assert_eq!(phase, Some(json!("Pending")));
+        let (_, text) = diagnosed(s, "broken", &[])?;
+        assert!(text.contains("preflight (before the start)") && text.contains("cuGetExportTable"), "{text}");
         Ok(())
     })
 }
@@ -138,11 +140,11 @@ fn a_user_without_rights_in_a_read_only_image_leaves_a_report() -> Result<()> {
     })
 }
 
-/// Runs `kubectl-firstlight diagnose --probe` on a pod; its exit code and what it printed.
-fn probed(s: &Scenario, pod: &str, words: &[&str]) -> Result<(Option<i32>, String)> {
+/// Runs `kubectl-firstlight diagnose` on a pod; its exit code and what it printed.
+fn diagnosed(s: &Scenario, pod: &str, words: &[&str]) -> Result<(Option<i32>, String)> {
     let program = install::root().join("build/bin/kubectl-firstlight");
     let mut command = Command::new(program);
-    command.args(["diagnose", pod, "--probe", "--namespace", &s.namespace]).args(words);
+    command.args(["diagnose", pod, "--namespace", &s.namespace]).args(words);
     let done = output(command.env("KUBECONFIG", s.kubectl.kubeconfig()))?;
     Ok((done.status.code(), String::from_utf8(done.stdout)?))
 }
@@ -159,11 +161,11 @@ fn a_running_container_is_probed_through_the_api_server() -> Result<()> {
         s.gpu_ready(&whole, "True")?;
         s.gpu_ready(&broken, "False")?;
 
-        let (code, text) = probed(s, &whole, &[])?;
+        let (code, text) = diagnosed(s, &whole, &["--probe"])?;
         assert_eq!(code, Some(0), "{text}");
         assert!(text.contains("probe (now, in the container)") && text.contains("cuLaunchKernel"), "{text}");
 
-        let (code, text) = probed(s, &broken, &["--output", "json"])?;
+        let (code, text) = diagnosed(s, &broken, &["--probe", "--output", "json"])?;
         assert_eq!(code, Some(3), "{text}");
         let found: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
         let findings = found.pointer("/probe/findings").and_then(Value::as_array).cloned();
@@ -189,7 +191,7 @@ fn a_probe_that_succeeds_does_not_make_a_pod_ready_that_ollama_left_on_the_cpu()
         s.logged(&pod, "inference compute")?;
         let before = s.condition(&pod)?.map(|condition| (condition.status, condition.reason));
         assert_ne!(before.as_ref().map(|(status, _)| status.as_str()), Some("True"), "{before:?}");
-        let (_, text) = probed(s, &pod, &[])?;
+        let (_, text) = diagnosed(s, &pod, &["--probe"])?;
         assert!(text.contains("cuLaunchKernel"), "the driver itself works: {text}");
         // The agent looks at its records much more often.
         std::thread::sleep(Duration::from_secs(10));

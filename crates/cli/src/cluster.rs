@@ -6,6 +6,7 @@
 //! | `pods` | which pods asked for a GPU, and what their conditions say |
 //! | `agent` | the report of the agent on a pod's node |
 //! | `condition` | a report without the agent |
+//! | `left` | what a preflight found before the containers started |
 //! | `probe` | the preflight, started in a running container |
 //! | `diagnosing` | reports on pods: collected, printed, turned into an exit code |
 
@@ -13,6 +14,7 @@ mod agent;
 mod condition;
 mod connect;
 mod diagnosing;
+mod left;
 mod pods;
 mod probe;
 

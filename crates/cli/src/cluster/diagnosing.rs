@@ -2,12 +2,13 @@
 
 use super::pods::PodStatus;
 use super::probe::Probed;
-use super::{agent, condition, pods};
+use super::{agent, condition, left, pods};
 use crate::args::{Diagnose, Format};
 use crate::exit::Exit;
 use crate::{output, show};
 use anyhow::bail;
 use firstlight_contract::names::{RESOURCE_PREFIX, annotation};
+use firstlight_contract::preflight::Document;
 use firstlight_diagnosis::Report;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
@@ -22,6 +23,9 @@ pub(super) struct Found {
     /// `None`: the condition speaks, which is about the whole pod.
     pub(super) container: Option<String>,
     pub(super) report: Report,
+    /// What the preflight found before the container started, where it had one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) preflight: Option<Document>,
     /// What the preflight says in the running container, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) probe: Option<Probed>,
@@ -74,6 +78,7 @@ async fn reports(client: &Client, args: &Diagnose, pod: &Pod) -> anyhow::Result<
     let found = |container: Option<String>, report| Found {
         namespace: namespace.clone(),
         pod: name.clone(),
+        preflight: left::of(pod, container.as_deref()).map(|report| Document::new(&report, None)),
         container,
         report,
         probe: None,
@@ -125,6 +130,9 @@ pub(super) fn print(found: &[Found], args: &Diagnose, out: &mut dyn Write) -> an
                 let container = container.unwrap_or_default();
                 writeln!(out, "{gap}pod        {}/{}{container}", found.namespace, found.pod)?;
                 write!(out, "{}", show::report(&found.report, extent))?;
+                if let Some(preflight) = &found.preflight {
+                    write!(out, "\n{}", left::text(&preflight.report(), extent))?;
+                }
                 if let Some(probe) = &found.probe {
                     write!(out, "\n{}", probe.text())?;
                 }

@@ -153,7 +153,7 @@ impl Probed {
             return format!("probe      not possible: {}\n", wrap(why, 110, 11));
         };
         let mut text = "probe (now, in the container)\n".to_owned();
-        for line in table(&document.report().findings.iter().map(row).collect::<Vec<_>>()).lines() {
+        for line in table(&rows(&document.report().findings)).lines() {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {line}");
         }
@@ -168,6 +168,11 @@ impl Probed {
         }
         text
     }
+}
+
+/// Findings for a table.
+pub(super) fn rows<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Vec<Vec<String>> {
+    findings.into_iter().map(row).collect()
 }
 
 fn row(finding: &Finding) -> Vec<String> {

@@ -232,6 +232,7 @@ fn the_preflight_is_started_in_the_container_and_its_document_read_whole() {
                 pod: "ollama-0".to_owned(),
                 container: Some("ollama".to_owned()),
                 report: report(),
+                preflight: None,
                 probe: None,
             }];
             probe::all(&client, &mut found, None).await;
