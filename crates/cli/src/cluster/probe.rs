@@ -35,7 +35,7 @@ pub(super) struct Probed {
     document: Option<Document>,
     /// What it means beside the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
-    conclusion: Option<&'static str>,
+    conclusion: Option<String>,
 }
 
 /// Probes the container of each report.
@@ -139,7 +139,9 @@ impl Probed {
         match result {
             Ok(document) => {
                 let late = failed_in_discovery(verdict) && succeeds(&document.report());
-                let conclusion = late.then_some(SUCCEEDS);
+                // What is simulated says so, whoever says it.
+                let voice = if verdict.simulated { "Simulated: " } else { "" };
+                let conclusion = late.then(|| format!("{voice}{SUCCEEDS}"));
                 Self { error: None, document: Some(document), conclusion }
             }
             Err(why) => Self { error: Some(why), ..Self::default() },
@@ -163,7 +165,7 @@ impl Probed {
                 let _ = writeln!(text, "    {}", wrap(sentence, 110, 4));
             }
         }
-        if let Some(conclusion) = self.conclusion {
+        if let Some(conclusion) = &self.conclusion {
             let _ = writeln!(text, "  {conclusion}");
         }
         text
@@ -233,6 +235,8 @@ mod tests {
             Probed::new(Ok(document), &verdict(outcome, stage)).text().contains(SUCCEEDS)
         };
         assert!(probed(works(), "failure", Stage::DriverInit));
+        let simulated = VerdictReport { simulated: true, ..verdict("failure", Stage::DriverInit) };
+        assert!(Probed::new(Ok(works()), &simulated).text().contains(&format!("Simulated: {SUCCEEDS}")));
         assert!(!probed(works(), "success", Stage::DriverInit));
         assert!(!probed(works(), "failure", Stage::Allocate), "a probe does not load a model");
         let refused =

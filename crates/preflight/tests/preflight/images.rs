@@ -1,6 +1,6 @@
 //! Images of other C libraries, as root directories: the static half reports what it can and never hangs.
 
-use crate::common::{Told, product, programs};
+use crate::common::{Told, compiled, product, programs};
 use firstlight_contract::preflight::{Outcome, Probe};
 use std::fs;
 use std::path::Path;
@@ -83,4 +83,23 @@ fn where_only_the_loader_of_glibc_is_there_it_says_why_programs_do_not_start() {
 /// The same with one tree of this machine.
 fn in_image_of(tree: &Path) -> Option<Told> {
     in_image(&[tree.to_str()?])
+}
+
+#[test]
+fn what_the_image_preloads_into_every_program_is_told_with_its_place() {
+    let part = tempfile::tempdir().unwrap();
+    fs::create_dir(part.path().join("etc")).unwrap();
+    compiled(part.path(), "driver.c", "libother.so", &[]);
+    fs::write(part.path().join("etc/ld.so.preload"), "/libother.so # somebody's\n/gone.so\n").unwrap();
+    let Some(told) = in_image(&["glibc-rootfs", part.path().to_str().unwrap()]) else { return };
+    let preloads: Vec<String> = told.report.of(Probe::Preload).map(ToString::to_string).collect();
+    assert_eq!(preloads.len(), 2, "{preloads:#?}");
+    assert!(
+        preloads[0].starts_with("preload\tfailed\t0\t/gone.so\tcannot open shared object file"),
+        "{preloads:#?}"
+    );
+    assert!(preloads[0].ends_with("(from /etc/ld.so.preload)"), "{preloads:#?}");
+    assert_eq!(preloads[1], "preload\tok\t0\t/libother.so\t(/etc/ld.so.preload)");
+    // It exports the driver's functions, but is no driver to the loader.
+    assert_eq!(told.outcome(Probe::Open), Outcome::Absent);
 }
