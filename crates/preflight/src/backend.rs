@@ -55,6 +55,12 @@ pub fn find(asked: &[PathBuf], variable: Option<&OsStr>, roots: &[PathBuf]) -> V
     backends
 }
 
+/// That a folder has no backend, although this Ollama looks for one there.
+pub fn none_in(root: &Path) -> Finding {
+    let place = root.join("*").join(BACKEND);
+    Finding::new(Probe::Load, Outcome::Absent).on(place.as_os_str().as_bytes())
+}
+
 /// The runtimes beside a backend.
 pub fn runtimes(backend: &Path) -> Vec<PathBuf> {
     let Some(entries) = backend.parent().and_then(|folder| fs::read_dir(folder).ok()) else {

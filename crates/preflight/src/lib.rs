@@ -15,7 +15,7 @@
 //! | [`report`] | findings as they come: said, collected, written |
 //! | [`image`], [`ollama`], [`backend`] | what the image brings |
 //! | [`loader`], [`ld_cache`] | where the dynamic loader looks (pure) |
-//! | [`files`], [`elf`], [`nodes`] | what lies there |
+//! | [`files`], [`elf`], [`preloads`], [`nodes`] | what lies there |
 //! | [`child`] | a process with limits on its time and words |
 //! | [`steps`] | the dynamic half's steps, and what its end means (pure) |
 //! | [`wire`] | what the halves say to each other |
@@ -33,6 +33,7 @@ pub mod ld_cache;
 pub mod loader;
 pub mod nodes;
 pub mod ollama;
+pub mod preloads;
 pub mod report;
 pub mod steps;
 pub mod supervise;

@@ -56,6 +56,14 @@ fn told(text: &str) -> Option<String> {
     line.split("version is ").nth(1)?.split_whitespace().next().map(str::to_owned)
 }
 
+/// Whether this Ollama loads its backends from files of their own: since 0.5.8. One that does not tell its version is
+/// not known to.
+pub fn has_plugins(version: &Finding) -> bool {
+    let numbers: Vec<u32> =
+        version.detail.as_str().split(['.', '-']).map_while(|number| number.parse().ok()).collect();
+    version.outcome == Outcome::Ok && numbers.len() >= 3 && numbers.as_slice() >= [0, 5, 8].as_slice()
+}
+
 /// Those of these programs that the loader treats as privileged.
 pub fn privileged(programs: &[PathBuf]) -> Vec<Finding> {
     let finding = |program: &PathBuf| {
@@ -77,6 +85,18 @@ mod tests {
         assert_eq!(told("ollama version is 0.12.3").as_deref(), Some("0.12.3"));
         assert_eq!(told("ollama version is "), None);
         assert_eq!(told("Segmentation fault"), None);
+    }
+
+    #[test]
+    fn backends_are_files_since_0_5_8() {
+        let version = |text: &str| Finding::new(Probe::Ollama, Outcome::Ok).saying(text);
+        for new in ["0.5.8", "0.33.1", "0.30.0-rc2", "1.0.0"] {
+            assert!(has_plugins(&version(new)), "{new}");
+        }
+        for old in ["0.5.7", "0.3.14", "0.0.0", "", "dev"] {
+            assert!(!has_plugins(&version(old)), "{old}");
+        }
+        assert!(!has_plugins(&Finding::new(Probe::Ollama, Outcome::Failed).saying("0.33.1")));
     }
 
     #[test]

@@ -54,7 +54,11 @@ impl Step {
     }
 
     fn subject(&self) -> String {
-        self.words().1.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+        match self {
+            Self::Libc => "glibc".to_owned(),
+            Self::Load(path) | Self::Runtime(path) => path.to_string_lossy().into_owned(),
+            Self::Nvml | Self::Driver => String::new(),
+        }
     }
 }
 
@@ -119,7 +123,7 @@ pub fn skipped(step: &Step, why: &str) -> Vec<Finding> {
     step.probes().iter().map(finding).collect()
 }
 
-/// Objects that glibc's loader could not preload, from what it says at the start of each program:
+/// Objects that glibc's loader passes over, from what it says at the start of each program, which then runs:
 /// `ERROR: ld.so: object 'X' from LD_PRELOAD cannot be preloaded (why): ignored.`
 pub fn not_preloaded(complaints: &str) -> Vec<Finding> {
     let one = |line: &str| {
@@ -128,7 +132,9 @@ pub fn not_preloaded(complaints: &str) -> Vec<Finding> {
         let (place, rest) = rest.split_once(" cannot be preloaded")?;
         let why =
             rest.split_once('(').and_then(|(_, rest)| rest.split_once("): ")).map_or("", |(why, _)| why);
-        Some(Finding::new(Probe::Preload, Outcome::Failed).on(object).saying(format!("{why} (from {place})")))
+        let missing = why.starts_with("cannot open shared object file");
+        let outcome = if missing { Outcome::Absent } else { Outcome::Skipped };
+        Some(Finding::new(Probe::Preload, outcome).on(object).saying(format!("{why} (from {place})")))
     };
     complaints.lines().filter_map(one).take(16).collect()
 }
@@ -223,7 +229,7 @@ mod tests {
     fn the_loaders_complaint_names_the_object_and_the_reason() {
         let line = "ERROR: ld.so: object '/x/a.so' from LD_PRELOAD cannot be preloaded (wrong ELF class: ELFCLASS32): ignored.";
         let told: Vec<String> = not_preloaded(line).iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["preload\tfailed\t0\t/x/a.so\twrong ELF class: ELFCLASS32 (from LD_PRELOAD)"]);
+        assert_eq!(told, ["preload\tskipped\t0\t/x/a.so\twrong ELF class: ELFCLASS32 (from LD_PRELOAD)"]);
         assert!(not_preloaded("ERROR: ld.so: object 'x").is_empty());
     }
 

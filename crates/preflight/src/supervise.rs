@@ -6,12 +6,12 @@ use crate::elf::{self, Unfit};
 use crate::image::{self, Libc};
 use crate::report::{self, Findings};
 use crate::steps::{self, Step};
-use crate::{backend, files, ld_cache, loader, nodes, ollama, verdict};
+use crate::{backend, files, loader, nodes, ollama, preloads, verdict};
 use firstlight_contract::grant::Grant;
 use firstlight_contract::names::env;
 use firstlight_contract::paths::{container, library, program};
 use firstlight_contract::preflight::{Finding, Outcome, Probe};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 /// All steps together may take as long as this many of them.
 const STEPS: u32 = 6;
 const LD_LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+/// Objects of `LD_PRELOAD` that are tried one by one where no program starts.
+const MOST_PRELOADS: usize = 8;
 
 /// Tries everything, says it, leaves the report; the exit code.
 pub fn run(args: &Args) -> ExitCode {
@@ -40,16 +42,25 @@ pub fn run(args: &Args) -> ExitCode {
 
     let mut dynamic = Dynamic::start(&libc, args.timeout);
     findings.extend(dynamic.libc_findings(&libc));
-    findings.add(ollama::version(program.as_deref()));
+    let version = ollama::version(program.as_deref());
+    let plugins = ollama::has_plugins(&version);
+    findings.add(version);
     findings.extend(image::environment(std::env::vars_os()));
     let servers = roots.iter().map(|root| root.join("llama-server")).filter(|path| path.is_file());
     findings.extend(ollama::privileged(&program.iter().cloned().chain(servers).collect::<Vec<_>>()));
-    findings.extend(preloads(&library_path, &dynamic.not_preloaded));
+    findings.extend(preloads::probe(&library_path, &dynamic.not_preloaded));
     findings.extend(runtimes.iter().map(|runtime| backend::describe(runtime)));
     findings.extend(drivers(&library_path));
     findings.extend(nodes::probe(has_own_driver()));
 
+    if backends.is_empty() && plugins {
+        findings.extend(roots.iter().map(|root| backend::none_in(root)));
+    }
     for backend in &backends {
+        if !backend.exists() {
+            findings.add(Finding::new(Probe::Load, Outcome::Absent).on(backend.as_os_str().as_bytes()));
+            continue;
+        }
         let own = loader::ollama_library_path(backend, &inherited);
         findings.extend(dynamic.take(&Step::Load(backend.clone()), &own));
     }
@@ -99,7 +110,7 @@ impl Dynamic {
             Libc::None => new.program = Err("no C library: nothing can be loaded in this image".to_owned()),
         }
         let library_path = std::env::var_os(LD_LIBRARY_PATH).unwrap_or_default();
-        match new.child(&Step::Libc, &library_path, &[]) {
+        match new.child(&Step::Libc, &library_path, None) {
             Ok(ended) => {
                 new.not_preloaded = steps::not_preloaded(&String::from_utf8_lossy(&ended.err));
                 new.first = steps::findings(&Step::Libc, &ended);
@@ -113,16 +124,29 @@ impl Dynamic {
         new
     }
 
-    /// Where programs start without `LD_PRELOAD`, it is what stops them.
+    /// Where programs start without `LD_PRELOAD`, something in it is what stops them.
     fn blame_the_preload(&mut self, bad: &Finding, library_path: &OsStr) {
         let Some(value) = std::env::var_os(env::LD_PRELOAD).filter(|value| !value.is_empty()) else { return };
-        let Ok(ended) = self.child(&Step::Libc, library_path, &[env::LD_PRELOAD]) else { return };
+        let Ok(ended) = self.child(&Step::Libc, library_path, Some(OsStr::new(""))) else { return };
         let without = steps::findings(&Step::Libc, &ended);
-        if without.iter().all(|finding| !finding.outcome.is_bad()) {
-            let broken = Finding { probe: Probe::Preload, ..bad.clone() };
-            self.not_preloaded.push(broken.on(value.as_bytes()));
-            self.first = without;
+        if without.iter().any(|finding| finding.outcome.is_bad()) {
+            return;
         }
+        self.first = without;
+        let broken = |object: &OsStr, bad: &Finding| {
+            Finding { probe: Probe::Preload, ..bad.clone() }.on(object.as_bytes())
+        };
+        let mut blamed = Vec::new();
+        for object in loader::preload(&value).iter().take(MOST_PRELOADS) {
+            let Ok(ended) = self.child(&Step::Libc, library_path, Some(object)) else { continue };
+            let alone = steps::findings(&Step::Libc, &ended);
+            blamed
+                .extend(alone.iter().find(|finding| finding.outcome.is_bad()).map(|bad| broken(object, bad)));
+        }
+        if blamed.is_empty() {
+            blamed.push(broken(&value, bad));
+        }
+        self.not_preloaded.extend(blamed);
     }
 
     /// The image's libc: as it says itself, else as it looks from outside.
@@ -136,13 +160,14 @@ impl Dynamic {
 
     /// Takes a step in the time that is left.
     fn take(&mut self, step: &Step, library_path: &OsStr) -> Vec<Finding> {
-        match self.child(step, library_path, &[]) {
+        match self.child(step, library_path, None) {
             Ok(ended) => steps::findings(step, &ended),
             Err(why) => steps::skipped(step, &why),
         }
     }
 
-    fn child(&self, step: &Step, library_path: &OsStr, without: &[&str]) -> Result<Ended, String> {
+    /// Starts it; `preload`: with this in place of the pod's preloads.
+    fn child(&self, step: &Step, library_path: &OsStr, preload: Option<&OsStr>) -> Result<Ended, String> {
         let program = self.program.as_ref().map_err(Clone::clone)?;
         let all = self.limit * STEPS;
         let left = all.saturating_sub(self.begun.elapsed()).min(step.limit(self.limit));
@@ -153,8 +178,8 @@ impl Dynamic {
         let mut command = Command::new(program);
         // The driver keeps what it compiled in the user's home, unless it is told not to: nothing is left behind.
         command.arg(word).args(path).env("CUDA_CACHE_DISABLE", "1");
-        for variable in without {
-            command.env_remove(variable);
+        if let Some(preload) = preload {
+            command.env(env::LD_PRELOAD, preload);
         }
         if library_path.is_empty() {
             command.env_remove(LD_LIBRARY_PATH);
@@ -180,71 +205,11 @@ fn has_own_driver() -> bool {
     here.or_else(named).and_then(|text| Grant::parse(&text).ok()).is_some_and(|grant| grant.driver.is_some())
 }
 
-/// Objects that are preloaded beside ours; `failed`: those that the loader already complained about.
-fn preloads(library_path: &OsStr, failed: &[Finding]) -> Vec<Finding> {
-    const FILE: &str = "/etc/ld.so.preload";
-    let variable = std::env::var_os(env::LD_PRELOAD).unwrap_or_default();
-    let from_file =
-        files::read(Path::new(FILE), 64 << 10).map(|text| loader::preload_file(&text)).unwrap_or_default();
-    let ours = shim(&variable);
-    let directories = loader::library_path(library_path);
-    let mut found = failed.to_vec();
-    let known = |object: &OsStr| {
-        failed.iter().any(|finding| finding.subject.as_str().as_bytes() == object.as_bytes())
-    };
-    let variable = loader::preload(&variable).into_iter().map(|object| (object, ""));
-    for (object, place) in
-        variable.chain(from_file.into_iter().map(|object| (object, " (/etc/ld.so.preload)")))
-    {
-        let path = resolve(&object, &directories);
-        if !known(&object) && (ours.is_none() || files::identity(&path) != ours) {
-            found.push(preload(&path, place));
-        }
-    }
-    found
-}
-
-fn preload(path: &Path, place: &str) -> Finding {
-    let finding = |outcome| Finding::new(Probe::Preload, outcome).on(path.as_os_str().as_bytes());
-    match elf::read(path) {
-        Ok(object) => {
-            finding(Outcome::Ok).saying(format!("{}{place}", object.replaces.join(" ")).trim_start())
-        }
-        Err(Unfit::Unreadable(error)) => {
-            finding(error.raw_os_error().map_or(Outcome::Failed, Outcome::Errno)).saying(place.trim_start())
-        }
-        Err(Unfit::Other(why)) => finding(Outcome::Failed).saying(format!("{why}{place}")),
-    }
-}
-
-/// Our own preload object: in a container at its place, on one machine the first of the variable.
-fn shim(variable: &OsStr) -> Option<(u64, u64)> {
-    let placed = files::identity(Path::new(container::SHIM));
-    let first =
-        || loader::preload(variable).into_iter().next().filter(|_| std::env::var_os(env::GRANT).is_some());
-    placed.or_else(|| files::identity(Path::new(&first()?)))
-}
-
-/// A name with a slash is a path; any other is looked for like a library.
-fn resolve(object: &OsString, directories: &[PathBuf]) -> PathBuf {
-    if object.as_bytes().contains(&b'/') {
-        return PathBuf::from(object);
-    }
-    let name = object.to_string_lossy();
-    let cached = cached(&name);
-    let found = loader::candidates(&name, directories, &cached, files::identity).into_iter().next();
-    found.unwrap_or_else(|| PathBuf::from(object))
-}
-
-fn cached(name: &str) -> Vec<PathBuf> {
-    let cache = files::read(Path::new("/etc/ld.so.cache"), ld_cache::MAX_BYTES);
-    cache.map(|cache| ld_cache::paths_of(&cache, name)).unwrap_or_default()
-}
-
 /// Every libcuda.so.1 that the loader may find, in its order.
 fn drivers(library_path: &OsStr) -> Vec<Finding> {
     let directories = loader::library_path(library_path);
-    let found = loader::candidates(library::CUDA, &directories, &cached(library::CUDA), files::identity);
+    let found =
+        loader::candidates(library::CUDA, &directories, &preloads::cached(library::CUDA), files::identity);
     if found.is_empty() {
         return vec![Finding::new(Probe::Driver, Outcome::Absent).on(library::CUDA)];
     }

@@ -41,9 +41,9 @@ fn a_backend_that_is_no_backend_is_told_from_one_that_is_not_there() {
     let mut command =
         machine.preflight(&["--backend", other.to_str().unwrap(), "--backend", "/nowhere/x.so"]);
     let told = Told::of(&command.env("PATH", "/usr/bin:/bin").output().unwrap());
-    let words: Vec<&str> = told.report.of(Probe::Load).map(|finding| finding.detail.as_str()).collect();
-    let missing = "cannot open shared object file: No such file or directory";
-    assert_eq!(words, ["no function ggml_backend_init", missing]);
+    let loads: Vec<_> =
+        told.report.of(Probe::Load).map(|load| (load.outcome, load.detail.as_str())).collect();
+    assert_eq!(loads, [(Outcome::Failed, "no function ggml_backend_init"), (Outcome::Absent, "")]);
 }
 
 #[test]
@@ -58,11 +58,11 @@ fn another_preload_is_told_with_what_it_replaces() {
     let preloads: Vec<_> = told.report.of(Probe::Preload).collect();
     assert_eq!(preloads.len(), 2, "ours is not told: {preloads:#?}");
     let missing = preloads.iter().find(|finding| finding.subject.as_str() == "/nowhere/lib.so").unwrap();
-    assert_eq!(missing.outcome, Outcome::Failed);
+    assert_eq!(missing.outcome, Outcome::Absent, "glibc says so, and programs run");
     assert!(missing.detail.as_str().contains("cannot open shared object file"), "{missing:?}");
     let other =
         preloads.iter().find(|finding| finding.subject.as_str() == interposer.to_str().unwrap()).unwrap();
-    assert_eq!((other.outcome, other.detail.as_str()), (Outcome::Ok, "dlsym open"));
+    assert_eq!((other.outcome, other.detail.as_str()), (Outcome::Ok, "dlsym, open"));
 }
 
 #[test]
@@ -114,6 +114,7 @@ fn a_privileged_ollama_is_told_because_the_loader_ignores_the_preload() {
     let path = std::env::join_paths([machine.folder(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
     let told = Told::of(&machine.preflight(&[]).env("PATH", path).output().unwrap());
     assert_eq!(told.only(Probe::Ollama).detail.as_str(), "9.9.9");
+    assert_eq!(told.report.of(Probe::Load).count(), 0, "no folder of libraries is beside it");
     let found = told.only(Probe::Privileges);
     assert_eq!((found.subject.as_str(), found.detail.as_str()), (program.to_str().unwrap(), "mode 4755"));
 }
@@ -127,4 +128,21 @@ fn an_ollama_that_never_answers_is_left_after_its_time() {
     let path = std::env::join_paths([machine.folder(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
     let told = Told::of(&machine.preflight(&[]).env("PATH", path).output().unwrap());
     assert_eq!(told.outcome(Probe::Ollama), Outcome::TimedOut);
+}
+
+#[test]
+fn an_ollama_without_any_cuda_backend_has_none_where_it_looks() {
+    let Some(machine) = Machine::new() else { return };
+    for folder in ["bin", "lib/ollama/vulkan"] {
+        fs::create_dir_all(machine.folder().join(folder)).unwrap();
+    }
+    let program = machine.folder().join("bin/ollama");
+    fs::write(&program, "#!/bin/sh\necho 'ollama version is 0.33.1'\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let bin = machine.folder().join("bin");
+    let path = std::env::join_paths([bin.as_path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let told = Told::of(&machine.preflight(&[]).env("PATH", path).output().unwrap());
+    let load = told.only(Probe::Load);
+    assert_eq!(load.outcome, Outcome::Absent);
+    assert!(load.subject.as_str().ends_with("/lib/ollama/*/libggml-cuda.so"), "{load:?}");
 }
