@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::{decode, output, show};
 use anyhow::Context as _;
 use command::Ended;
+use firstlight_contract::names::env;
 use firstlight_diagnosis::{Container, ContainerState, Facts, Report};
 use plan::Plan;
 pub(crate) use preflight::preflight;

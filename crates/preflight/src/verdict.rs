@@ -1,7 +1,7 @@
 //! What follows from a report: the diagnosis crate decides, here it becomes words.
 
 use firstlight_contract::preflight::{Judgement, Report};
-use firstlight_diagnosis::{Cause, Confidence, Stage};
+use firstlight_diagnosis::{Cause, Confidence, Stage, preflight};
 
 /// What was concluded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,9 +13,9 @@ pub struct Judged {
 }
 
 /// What follows from this report, if anything does.
-pub fn verdict(_report: &Report) -> Option<Judged> {
-    // `firstlight_diagnosis::preflight::judge(report)` comes here, through `judged`.
-    None
+pub fn verdict(report: &Report) -> Option<Judged> {
+    let found = preflight::judge(report)?;
+    Some(judged(found.stage, found.cause, found.confidence, found.evidence))
 }
 
 /// The catalogue's words for a cause.

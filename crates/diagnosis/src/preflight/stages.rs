@@ -101,8 +101,12 @@ fn step(report: &Report, line: &Line) -> Finding {
         Probe::Code => (Stage::Compute, "cuModuleLoadData"),
         _ => (Stage::Compute, "cuLaunchKernel"),
     };
-    let name =
-        if line.subject.is_empty() { function.to_owned() } else { format!("{function} ({})", line.subject) };
+    let subject = line.subject.as_str();
+    let name = if subject.is_empty() || subject == function {
+        function.to_owned()
+    } else {
+        format!("{function} ({subject})")
+    };
     let what = format!("the preflight called {name}");
     if let Some(finding) = crashed_or_hung(report, line, stage, &what) {
         return finding;

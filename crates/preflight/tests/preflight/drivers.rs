@@ -1,7 +1,7 @@
 //! Drivers, whole and broken, with NVIDIA's runtime and ggml's backend.
 
 use crate::common::{Machine, compiled, product};
-use firstlight_contract::preflight::{MAX_BYTES, Outcome, Probe, Report};
+use firstlight_contract::preflight::{Document, MAX_BYTES, Outcome, Probe, Report};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -145,6 +145,24 @@ fn without_any_driver_it_is_absent_and_the_device_nodes_are_told() {
     assert_eq!(told.outcome(Probe::Driver), Outcome::Absent);
     let control = told.report.of(Probe::Device).next().unwrap();
     assert_eq!((control.outcome, control.subject.as_str()), (Outcome::Errno(2), "/dev/nvidiactl"));
+}
+
+/// The cause and the exit code in block mode.
+fn blocked(machine: &Machine, fault: &str) -> (Option<String>, Option<i32>) {
+    let output = machine.preflight(&["--mode", "block"]).env("FIRSTLIGHT_SIMULATE", fault).output().unwrap();
+    let document: Document = serde_json::from_slice(&output.stdout).unwrap();
+    (document.verdict().map(|verdict| verdict.cause), output.status.code())
+}
+
+#[test]
+fn only_a_certain_cause_keeps_a_pod_from_starting() {
+    let Some(machine) = Machine::new() else { return };
+    let cause = |cause: &str| Some(cause.to_owned());
+    assert_eq!(blocked(&machine, "no-export-table"), (cause("export-table-missing"), Some(1)));
+    assert_eq!(blocked(&machine, "init-returns=999"), (cause("driver-init-failed"), Some(0)));
+    assert_eq!(blocked(&machine, "hang=cuInit:0"), (None, Some(0)));
+    // The runtime 13.0, which the image has, does without this table.
+    assert_eq!(blocked(&machine, "refuse-table=tools-context:801"), (None, Some(0)));
 }
 
 #[test]
