@@ -19,6 +19,7 @@ use crate::grants::{Allocation, Owner, Store, Stored};
 use crate::pods::{Pod, PodName};
 use crate::records::Tail;
 use firstlight_contract::grant::{Device, Grant, PoolKind};
+use firstlight_contract::names::added;
 use firstlight_diagnosis::{Container, Facts, Report};
 use forgetting::Forgotten;
 use identity::{Held, Holding, Pods};
@@ -335,9 +336,12 @@ impl Inner {
     pub fn shown(&self) -> impl Iterator<Item = (&Owner, &Entry)> {
         let mut newest: BTreeMap<&Owner, &Entry> = BTreeMap::new();
         for entry in self.grants.values() {
-            let Some(owner) = entry.held.owner.as_ref().filter(|owner| !owner.container.is_empty()) else {
-                continue;
+            let shown = |owner: &&Owner| {
+                // A preflight speaks by its report, not as a container of its own.
+                let preflight = owner.init && owner.container.starts_with(added::PREFLIGHT);
+                !owner.container.is_empty() && !preflight
             };
+            let Some(owner) = entry.held.owner.as_ref().filter(shown) else { continue };
             newest
                 .entry(owner)
                 .and_modify(|known| {

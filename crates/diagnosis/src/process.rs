@@ -6,6 +6,7 @@ mod learnt;
 use crate::driver;
 use crate::step::{Step, What};
 use firstlight_contract::decode::Entry;
+use firstlight_contract::paths::program::PREFLIGHT_DYNAMIC;
 use firstlight_contract::record::{Caller, Kind, Role, start};
 pub(crate) use learnt::{Failure, Learnt};
 use std::collections::BTreeMap;
@@ -214,6 +215,12 @@ impl Process {
             self.steps_dropped = self.steps_dropped.saturating_add(1);
         }
         self.steps.push(step);
+    }
+
+    /// Whether it is Firstlight's own probe: what it reaches says nothing of what the container's programs reached.
+    pub(crate) fn is_probe(&self) -> bool {
+        let program = self.argv.split(' ').next().unwrap_or_default();
+        program.rsplit('/').next() == Some(PREFLIGHT_DYNAMIC)
     }
 
     /// Start bits: whether it is part of Ollama's second discovery pass.

@@ -86,7 +86,8 @@ pub(crate) struct Case<'a> {
 
 /// The verdict on a container.
 pub(crate) fn judge(container: &Container, now_ns: u64, facts: &Facts) -> Verdict {
-    let processes = container.present(facts).map(Process::settled).collect();
+    let processes =
+        container.present(facts).filter(|process| !process.is_probe()).map(Process::settled).collect();
     let case = Case { container, facts, now_ns: facts.horizon(now_ns), processes };
     let verdict = case.judge();
     case.with_preflight(verdict)

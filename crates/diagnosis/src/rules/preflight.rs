@@ -47,9 +47,8 @@ impl Case<'_> {
         }
         let settled = verdict.outcome == Outcome::Failure;
         let better = match found.confidence {
-            Confidence::Certain => {
-                !settled || (verdict.confidence < Confidence::Certain && found.stage <= verdict.stage)
-            }
+            // It was said before the container's programs ran, or was found in what runs: time does not unsay it.
+            Confidence::Certain => true,
             // The container's own programs have not tried, or said nothing that fits: what is likely waits for them.
             Confidence::Likely => !settled && tried,
             Confidence::Unknown => false,

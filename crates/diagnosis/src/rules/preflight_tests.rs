@@ -6,6 +6,7 @@ use crate::{Cause, Confidence, ContainerState, Facts, Preflight, Verdict};
 use firstlight_contract::grant::PoolKind;
 use firstlight_contract::metrics::Outcome;
 use firstlight_contract::preflight::{HEADER, Report};
+use firstlight_contract::text::ForeignText;
 
 /// Facts of a container in which a preflight, made at this second, found these lines.
 fn told(second: u64, lines: &str) -> Facts {
@@ -79,4 +80,23 @@ fn a_privileged_program_explains_silence_and_nothing_else() {
     assert_eq!(plain.cause, Cause::RecorderNotLoaded);
     let failed = vec![discovery(7).opens(DRIVER).gets("cuInit", 802)];
     assert_eq!(said(0, privileged, failed).cause, Cause::FabricNotReady);
+}
+
+#[test]
+fn a_probe_that_comes_up_is_no_success_of_ollamas() {
+    let mut probe = discovery(9).later(30).comes_up().launches(1);
+    probe.entries[0].text = ForeignText::new(b"/opt/firstlight/bin/firstlight-preflight-dynamic driver");
+    let failed = discovery(7).opens(DRIVER).gets("cuInit", 999);
+    let verdict = said(0, "init|ok|1", vec![failed, probe.clone()]);
+    assert_eq!(verdict.cause, Cause::DriverInitFailed);
+    assert_ne!(said(0, "init|ok|1", vec![probe]).outcome, Outcome::Success, "nobody else ran");
+}
+
+#[test]
+fn what_a_preflight_is_certain_of_stays_when_a_call_hangs_meanwhile() {
+    let hangs = || vec![discovery(7).opens(DRIVER).enters("cuInit")];
+    let facts = told(0, "table|absent|0");
+    for second in [3, 28, 300] {
+        assert_eq!(verdict_at(second, &facts, hangs()).cause, Cause::ExportTableMissing, "{second}");
+    }
 }
