@@ -18,12 +18,15 @@ const CONTROLLER: &str = "firstlight.dev/webhook";
 const INSTANCE: &str = "firstlight-webhook";
 /// After a round with a failure.
 const AGAIN: Duration = Duration::from_secs(5);
+/// Before the first Event: who follows its advice must find us, and readiness probe, endpoints and proxies come first.
+const SETTLE: Duration = Duration::from_secs(5);
 /// Between two calls: a thousand offenders are no reason to keep the API server busy.
 const PACE: Duration = Duration::from_millis(20);
 
 impl Search {
     /// Tells until the process ends.
     pub async fn tell(self) {
+        tokio::time::sleep(SETTLE).await;
         loop {
             self.news.notified().await;
             while !self.round().await {

@@ -45,6 +45,8 @@ pub(crate) struct Learnt {
     /// The runtime itself, not a probe beside it, called `cuInit`.
     pub(crate) runtime_called_init: bool,
     pub(crate) count: Option<u64>,
+    /// The runtime itself, not a probe beside it, counted the devices.
+    pub(crate) runtime_counted: bool,
     pub(crate) count_ok: bool,
     pub(crate) context: bool,
     pub(crate) total_memory: u64,
@@ -195,6 +197,7 @@ impl Process {
             Duty::Init => learnt.init = Some(learnt.init.unwrap_or(0)),
             Duty::Count if known => {
                 learnt.count = Some(arg0);
+                learnt.runtime_counted |= step.caller != Caller::Ollama;
                 learnt.count_ok |= arg0 > 0;
                 if arg0 > 0 && self.gapless {
                     learnt.init_ok_ns.get_or_insert(step.at_ns);

@@ -183,7 +183,7 @@ impl Case<'_> {
         if learnt.init != Some(0) || process.usable() || !self.quiet(process) {
             return None;
         }
-        if learnt.lacks("cuGetExportTable") && learnt.count.is_none() {
+        if learnt.lacks("cuGetExportTable") && !learnt.runtime_counted {
             let first =
                 format!("{} asked the driver for cuGetExportTable and got no function.", who(process));
             return Some(

@@ -220,6 +220,13 @@ fn a_missing_cugetexporttable_is_named() {
 }
 
 #[test]
+fn a_probe_that_counts_devices_beside_the_runtime_does_not_hide_the_missing_table() {
+    let trace = discovery(7).unanswered("cuGetExportTable", 500).initialises().called_by(Caller::Ollama);
+    let trace = trace.gets_with("cuDeviceGetCount", 0, (1, 0)).unanswered("cuDeviceGetName", 500);
+    assert_is(&verdict(vec![trace]), Cause::ExportTableMissing, Stage::Handshake, Confidence::Certain);
+}
+
+#[test]
 fn a_refused_table_is_named_unless_the_runtime_went_on() {
     let refused = verdict(vec![discovery(7).initialises().table("cudart-interface", 801)]);
     assert_is(&refused, Cause::ExportTableRefused, Stage::Handshake, Confidence::Certain);
