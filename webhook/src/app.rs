@@ -93,7 +93,12 @@ pub async fn start(config: &Config) -> Result<Running> {
         for kind in Kind::ALL {
             for_ever(&mut tasks, &ends, search.clone().watch(kind));
         }
-        for_ever(&mut tasks, &ends, search.tell());
+        // A replica on its way out knows the old configuration: its successors tell.
+        let lingering = ends.lingering.clone();
+        for_ever(&mut tasks, &ends, async move {
+            lingering.run_until_cancelled_owned(search.tell()).await;
+            std::future::pending::<()>().await;
+        });
     }
     match (config.certificate.clone(), client) {
         (Source::Given(dir), _) => {

@@ -54,7 +54,12 @@ pub fn chart(settings: &[&str]) -> Result<()> {
     words.push(values.display().to_string());
     words.extend(["--wait", "--timeout", "120s"].map(str::to_owned));
     words.extend(settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]));
-    kubectl()?.helm(words).map(drop)
+    kubectl()?.helm(words)?;
+    // helm is content while replicas with the old settings still answer.
+    for object in ["deployment/firstlight-webhook", "daemonset/firstlight-plugin"] {
+        kubectl()?.run(["-n", NAMESPACE, "rollout", "status", object, "--timeout=120s"])?;
+    }
+    Ok(())
 }
 
 /// Scales the webhook; returns when so many pods are ready, or none is left.
