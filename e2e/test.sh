@@ -24,7 +24,15 @@ case "$level" in all | libraries)
     ;;
 esac
 case "$level" in all | cluster)
-    run cargo test -p firstlight-e2e --no-fail-fast -- --ignored --test-threads=1
+    # Tests that only use the installation go three at a time; the others change it, or the node, and go alone.
+    together=(e2e_admission e2e_bad_input e2e_faults e2e_gate e2e_ollama e2e_preflight e2e_published)
+    threes=() alone=()
+    for file in e2e/tests/*.rs; do
+        name="$(basename "$file" .rs)"
+        case " ${together[*]} " in *" $name "*) threes+=(--test "$name") ;; *) alone+=(--test "$name") ;; esac
+    done
+    run cargo test -p firstlight-e2e --no-fail-fast "${alone[@]}" -- --ignored --test-threads=1
+    run cargo test -p firstlight-e2e --no-fail-fast "${threes[@]}" -- --ignored --test-threads=3
     ;;
 esac
 

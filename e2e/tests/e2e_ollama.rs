@@ -1,5 +1,8 @@
 //! What a person sees who annotates an Ollama: a GPU, and proof of it.
 
+use std::fs;
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use firstlight_contract::metrics;
 use firstlight_contract::names::{annotation, condition, env, event, label};
@@ -205,19 +208,21 @@ fn pods_without_the_annotation_are_left_as_they_are() -> Result<()> {
 #[ignore = "needs the local cluster"]
 fn a_grant_goes_with_its_pod_and_so_do_its_series() -> Result<()> {
     scenario(|s| {
-        // Grants of other tests' pods may still be on their way out.
-        let before = s.grants()?;
-        let new = || {
-            anyhow::Ok(s.grants()?.into_iter().filter(|grant| !before.contains(grant)).collect::<Vec<_>>())
+        // Other tests' pods have grants, too: the agent keeps whose one is beside it.
+        let ours = || {
+            let is_ours = |grant: &PathBuf| {
+                fs::read_to_string(grant.join("owner")).is_ok_and(|owner| owner.contains(&s.namespace))
+            };
+            anyhow::Ok(s.grants()?.into_iter().filter(is_ours).collect::<Vec<_>>())
         };
         s.create(&annotated(ollama("ollama", OLLAMA), &[ASKED]))?;
         let pod = s.ready_pod("ollama")?;
         s.gpu_ready(&pod, "True")?;
-        let ours: Vec<_> = new()?;
-        assert_eq!(ours.len(), 1, "{ours:?}");
+        let given = ours()?;
+        assert_eq!(given.len(), 1, "{given:?}");
         s.run(["delete", "deployment", "ollama", "--wait=true"])?;
         wait_for("the grant to be collected", PATIENCE, || {
-            let left: Vec<_> = new()?;
+            let left = ours()?;
             Ok(if left.is_empty() { Progress::Done(()) } else { Progress::Waiting(format!("{left:?}")) })
         })?;
         let expression =

@@ -25,7 +25,7 @@ fn with_pools(body: impl FnOnce(&Scenario) -> Result<()>) -> Result<()> {
             "pools[2].kind=observer".to_owned(),
         ];
         // `--set` on a list forgets what `--values` said of it.
-        let first = ["name=simulated", "kind=simulated", "devices=4", "model=SIM-A40", "cudart={12,13}"];
+        let first = ["name=simulated", "kind=simulated", "devices=8", "model=SIM-A40", "cudart={12,13}"];
         let first = first.map(|setting| format!("pools[0].{setting}"));
         let settings: Vec<&str> = first.iter().chain(&settings).map(String::as_str).collect();
         virtual_driver(s, &["-DNO_TABLES"])?;
