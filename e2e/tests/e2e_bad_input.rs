@@ -1,12 +1,14 @@
 //! What a pod's author can do to the records, and what comes of it: a verdict on that pod or none, never on another.
 #![expect(clippy::indexing_slicing, reason = "a JSON value answers null for a name that it does not have")]
 
+use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use firstlight_contract::names::annotation;
-use firstlight_contract::paths::container;
+use firstlight_contract::paths::{container, node};
+use firstlight_e2e::command::run;
 use firstlight_e2e::harness::scenario::{PATIENCE, Scenario, scenario};
 use firstlight_e2e::harness::wait::{Progress, wait_for};
 use firstlight_e2e::harness::workload::{BUSYBOX, OLLAMA, annotated, ollama, shell_pod};
@@ -56,10 +58,18 @@ fn forged_and_broken_records_never_speak_of_another_pod() -> Result<()> {
 
 #[test]
 #[ignore = "needs the local cluster"]
-fn twenty_gibibytes_in_a_record_file_are_given_back_at_once_and_others_lose_nothing() -> Result<()> {
+fn gibibytes_in_a_record_file_are_given_back_at_once_and_others_lose_nothing() -> Result<()> {
     scenario(|s| {
-        const SIZE: u64 = 20 << 30;
-        let line = format!("fallocate -l {SIZE} {}", container::RECORDS);
+        // 20 GiB, or half of what the node's disk has left.
+        let folder = s.cluster()?.node().path(node::ROOT);
+        let left: u64 = run("df", [OsStr::new("--output=avail"), OsStr::new("-B1"), folder.as_os_str()])?
+            .lines()
+            .next_back()
+            .unwrap_or_default()
+            .trim()
+            .parse()?;
+        let size = (left / 2).min(20 << 30);
+        let line = format!("fallocate -l {size} {}", container::RECORDS);
         let (healthy, hostile) = beside_a_healthy_one(s, "true")?;
         let begun = Instant::now();
         s.shell(&hostile, "shell", &line)?;
