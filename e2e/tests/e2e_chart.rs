@@ -36,12 +36,12 @@ fn an_upgrade_and_its_rollback_leave_a_working_release() -> Result<()> {
                 Ok(if now == count { Progress::Done(()) } else { Progress::Waiting(now) })
             })
         };
-        expect("4")?;
+        expect("8")?;
         let checks = || {
             install::chart(&["pools[0].name=simulated", "pools[0].kind=simulated", "pools[0].devices=2"])?;
             expect("2")?;
             s.kubectl.helm(["rollback", RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout", "120s"])?;
-            expect("4")
+            expect("8")
         };
         then_always(checks, || install::chart(&[]))
     })

@@ -55,16 +55,7 @@ fn virtual_driver(s: &Scenario, wrong: &[&str]) -> Result<()> {
 fn asks_for(s: &Scenario, pool: &str, change: impl FnOnce(&mut Value)) -> Result<String> {
     let mut deployment = annotated(ollama("ollama", OLLAMA), &[(annotation::GPU, pool)]);
     change(&mut deployment["spec"]["template"]["spec"]);
-    // A replica of the webhook that is on its way out still knows the old pools.
-    wait_for("the webhook to know the pool", PATIENCE, || {
-        Ok(match s.create(&deployment) {
-            Ok(_) => Progress::Done(()),
-            Err(error) if format!("{error:#}").contains("no pool has this name") => {
-                Progress::Waiting(format!("{error:#}"))
-            }
-            Err(error) => return Err(error),
-        })
-    })?;
+    s.create(&deployment)?;
     s.ready_pod("ollama")
 }
 

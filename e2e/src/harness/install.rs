@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
 
 use super::scenario::{PATIENCE, kubectl};
 use super::wait::{Progress, wait_for};
@@ -55,11 +56,20 @@ pub fn chart(settings: &[&str]) -> Result<()> {
     words.extend(["--wait", "--timeout", "120s"].map(str::to_owned));
     words.extend(settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]));
     kubectl()?.helm(words)?;
-    // helm is content while replicas with the old settings still answer.
     for object in ["deployment/firstlight-webhook", "daemonset/firstlight-plugin"] {
         kubectl()?.run(["-n", NAMESPACE, "rollout", "status", object, "--timeout=120s"])?;
     }
-    Ok(())
+    // A replica on its way out still answers, by the old settings.
+    wait_for("the webhook's old replicas to be gone", PATIENCE, || {
+        let pods = kubectl()?.get(["-n", NAMESPACE, "pods", "-l", "app.kubernetes.io/component=webhook"])?;
+        let items = pods.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+        let leaving = items.iter().filter(|pod| pod.pointer("/metadata/deletionTimestamp").is_some()).count();
+        Ok(if leaving == 0 {
+            Progress::Done(())
+        } else {
+            Progress::Waiting(format!("{leaving} are leaving"))
+        })
+    })
 }
 
 /// Scales the webhook; returns when so many pods are ready, or none is left.
