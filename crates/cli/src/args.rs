@@ -133,6 +133,7 @@ pub(crate) struct Status {
 #[command(after_help = "\
 Examples:
   kubectl firstlight diagnose ollama-5d9c7b6f4-x2x7k
+  kubectl firstlight diagnose deployment/ollama
   kubectl firstlight diagnose -n ai -l app=ollama
   kubectl firstlight diagnose ollama-0 -c ollama -o json
   kubectl firstlight diagnose ollama-0 --probe
@@ -140,10 +141,10 @@ The report comes from the agent on the pod's node, through the API server: that 
 pods/proxy in the agent's namespace. Where the agent cannot be asked, the pod's condition and Events speak, and
 the first line of evidence says so. --probe takes create on pods/exec, and changes no exit code. Exit code 3: a failure; 4: neither success nor failure is proven.")]
 pub(crate) struct Diagnose {
-    /// The pod
-    #[arg(value_name = "POD", required_unless_present = "selector")]
+    /// The pod, or the workload whose pods it is about: a name, or deployment/NAME, statefulset/NAME, job/NAME
+    #[arg(value_name = "POD|WORKLOAD", required_unless_present = "selector")]
     #[arg(conflicts_with_all = ["selector", "all_namespaces"])]
-    pub(crate) pod: Option<String>,
+    pub(crate) target: Option<String>,
     /// All pods with these labels that asked for a GPU, such as app=ollama
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub(crate) selector: Option<String>,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `connect` | from a kubeconfig to a client |
 //! | `pods` | which pods asked for a GPU, and what their conditions say |
+//! | `workloads` | a workload by name, and the labels of its pods |
 //! | `agent` | the report of the agent on a pod's node |
 //! | `condition` | a report without the agent |
 //! | `left` | what a preflight found before the containers started |
@@ -17,6 +18,7 @@ mod diagnosing;
 mod left;
 mod pods;
 mod probe;
+mod workloads;
 
 use crate::args::{Diagnose, Format, Status};
 use crate::exit::Exit;
@@ -57,15 +59,15 @@ fn print_status(rows: &[PodStatus], format: Format, out: &mut dyn Write) -> anyh
 
 pub(crate) fn diagnose(args: &Diagnose, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let patience = if args.probe { probe::PATIENCE } else { connect::PATIENCE };
-    let found = connect::ask(&args.cluster, patience, async |client| {
-        let mut found = diagnosing::collect(&client, args).await?;
+    let collected = connect::ask(&args.cluster, patience, async |client| {
+        let mut collected = diagnosing::collect(&client, args).await?;
         if args.probe {
-            probe::all(&client, &mut found, args.container.as_deref()).await;
+            probe::all(&client, &mut collected.found, args.container.as_deref()).await;
         }
-        Ok(found)
+        Ok(collected)
     })?;
-    diagnosing::print(&found, args, out)?;
-    Ok(diagnosing::exit(&found))
+    diagnosing::print(&collected, args.output, out)?;
+    Ok(diagnosing::exit(&collected.found))
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use super::pods::PodStatus;
 use super::probe::Probed;
+use super::workloads::{self, Named, Workload};
 use super::{agent, condition, left, pods};
 use crate::args::{Diagnose, Format};
 use crate::exit::Exit;
 use crate::{output, show};
 use anyhow::bail;
-use firstlight_contract::names::{RESOURCE_PREFIX, annotation};
+use firstlight_contract::names::{RESOURCE_PREFIX, annotation, event};
 use firstlight_contract::preflight::Document;
 use firstlight_diagnosis::Report;
 use k8s_openapi::api::core::v1::Pod;
@@ -31,41 +32,107 @@ pub(super) struct Found {
     pub(super) probe: Option<Probed>,
 }
 
-/// The reports that were asked for; at least one.
-pub(super) async fn collect(client: &Client, args: &Diagnose) -> anyhow::Result<Vec<Found>> {
+/// The reports that were asked for.
+#[derive(Debug)]
+pub(super) struct Collected {
+    /// At least one.
+    pub(super) found: Vec<Found>,
+    /// One pod was named: its report is printed as itself.
+    pub(super) of_one_pod: bool,
+}
+
+/// The reports that were asked for.
+pub(super) async fn collect(client: &Client, args: &Diagnose) -> anyhow::Result<Collected> {
     let namespace = args.cluster.namespace.as_deref().unwrap_or(client.default_namespace());
-    let pods = if let Some(name) = &args.pod {
-        vec![pods::get(client, namespace, name).await?]
-    } else {
-        let place = (!args.cluster.all_namespaces).then_some(namespace);
-        pods::list(client, place, args.selector.as_deref()).await?
+    let target = match &args.target {
+        Some(text) => target(client, namespace, text).await?,
+        None => Target::Labelled(args.selector.clone().unwrap_or_default()),
+    };
+    let pods = match &target {
+        Target::Pod(pod) => vec![Pod::clone(pod)],
+        Target::Workload(Workload { selector, .. }) | Target::Labelled(selector) => {
+            let place = (!args.cluster.all_namespaces).then_some(namespace);
+            pods::list(client, place, Some(selector)).await?
+        }
     };
     let asked: Vec<&Pod> = pods.iter().filter(|pod| PodStatus::of(pod).is_some()).collect();
     if asked.is_empty() {
-        bail!("{}", nobody(args, namespace, pods.len()));
+        bail!("{}", nobody(args, &target, namespace, pods.len()));
     }
     let mut found = Vec::new();
     for pod in asked {
         found.extend(reports(client, args, pod).await?);
     }
-    Ok(found)
+    Ok(Collected { found, of_one_pod: matches!(target, Target::Pod(_)) })
 }
 
+/// What the reports are to be about.
+enum Target {
+    Pod(Box<Pod>),
+    Workload(Workload),
+    Labelled(String),
+}
+
+async fn target(client: &Client, namespace: &str, text: &str) -> anyhow::Result<Target> {
+    let (pod, workload) = match workloads::named(text)? {
+        Named::Pod(name) => (Some(name), None),
+        Named::Workload(kind, name) => (None, Some((kind, name))),
+        Named::Any(name) => (Some(name.clone()), Some((&workloads::DEPLOYMENT, name))),
+    };
+    if let Some(name) = &pod
+        && let Some(pod) = pods::get(client, namespace, name).await?
+    {
+        return Ok(Target::Pod(Box::new(pod)));
+    }
+    let Some((kind, name)) = workload else {
+        bail!("no {text} in namespace {namespace}; {LISTED}");
+    };
+    match workloads::find(client, namespace, kind, &name).await {
+        Ok(Some(workload)) => Ok(Target::Workload(workload)),
+        // Who may see pods only asked for a pod.
+        Ok(None) | Err(_) if pod.is_some() => {
+            bail!("no pod or deployment {name} in namespace {namespace}; {LISTED}")
+        }
+        Ok(None) => bail!("no {text} in namespace {namespace}; {LISTED}"),
+        Err(error) => Err(error),
+    }
+}
+
+const LISTED: &str = "`kubectl firstlight status` lists the pods that asked for a GPU";
+
 /// Why there is no pod to speak of, and what helps.
-fn nobody(args: &Diagnose, namespace: &str, pods: usize) -> String {
-    let selector = args.selector.as_deref().unwrap_or_default();
+fn nobody(args: &Diagnose, target: &Target, namespace: &str, pods: usize) -> String {
     let place = if args.cluster.all_namespaces { "any namespace" } else { &format!("namespace {namespace}") };
     let ask = format!(
         "annotate the workload with {}=POOL, or give a container a limit {RESOURCE_PREFIX}POOL",
         annotation::GPU
     );
-    match (&args.pod, pods) {
-        (Some(pod), _) => format!("pod {pod} in {place} did not ask for a GPU; {ask}"),
-        (None, 0) => format!(
-            "no pod in {place} has the labels {selector}; `kubectl firstlight status` lists all that asked for a GPU"
-        ),
-        (None, 1) => format!("the pod in {place} with the labels {selector} did not ask for a GPU; {ask}"),
-        (None, some) => {
+    let selector = match target {
+        Target::Pod(pod) => {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            return format!("pod {name} in {place} did not ask for a GPU; {ask}");
+        }
+        Target::Workload(Workload { name, annotated: true, .. }) => {
+            let why = if pods == 0 { "it has no pods" } else { "none of its pods is" };
+            return format!(
+                "{name} in {place} is annotated with {}, and {why}: look at its Events for {}, and that the \
+                 webhook runs; a change to its template makes new pods",
+                annotation::GPU,
+                event::NOT_INJECTED
+            );
+        }
+        Target::Workload(Workload { name, .. }) => {
+            return match pods {
+                0 => format!("{name} in {place} has no pods, and did not ask for a GPU; {ask}"),
+                _ => format!("{name} in {place} did not ask for a GPU; {ask}"),
+            };
+        }
+        Target::Labelled(selector) => selector,
+    };
+    match pods {
+        0 => format!("no pod in {place} has the labels {selector}; {LISTED}"),
+        1 => format!("the pod in {place} with the labels {selector} did not ask for a GPU; {ask}"),
+        some => {
             format!("none of the {some} pods in {place} with the labels {selector} asked for a GPU; {ask}")
         }
     }
@@ -108,15 +175,16 @@ async fn reports(client: &Client, args: &Diagnose, pod: &Pod) -> anyhow::Result<
     Ok(all)
 }
 
-/// One report is printed as itself, with what a probe found beside it; with `-l` always a list, so that scripts need
-/// not count pods.
-pub(super) fn print(found: &[Found], args: &Diagnose, out: &mut dyn Write) -> anyhow::Result<()> {
-    let single = match found {
-        [only] if args.selector.is_none() => Some(only),
+/// One report is printed as itself, with what a probe found beside it; with `-l` and of a workload always a list, so
+/// that scripts need not count pods.
+pub(super) fn print(collected: &Collected, output: Format, out: &mut dyn Write) -> anyhow::Result<()> {
+    let found = &collected.found;
+    let single = match found.as_slice() {
+        [only] if collected.of_one_pod => Some(only),
         _ => None,
     };
-    let extent = if args.output == Format::Wide { show::Extent::Whole } else { show::Extent::Tail };
-    match (args.output, single) {
+    let extent = if output == Format::Wide { show::Extent::Whole } else { show::Extent::Tail };
+    match (output, single) {
         (Format::Json, Some(only)) if only.probe.is_none() => output::json(&only.report, out)?,
         (Format::Json, Some(only)) => output::json(only, out)?,
         (Format::Json, None) => output::json(&found, out)?,

@@ -119,20 +119,11 @@ pub(super) fn table(rows: &[PodStatus], wide: bool) -> String {
     crate::output::table(&cells)
 }
 
-/// One pod by name.
-pub(super) async fn get(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Pod> {
-    let name = match name.split_once('/') {
-        None => name,
-        Some(("pod" | "pods" | "po", name)) => name,
-        Some((kind, _)) => {
-            bail!("{name} is a {kind}, not a pod; -l SELECTOR finds the pods of a {kind}")
-        }
-    };
+/// One pod by name; `None` if there is none.
+pub(super) async fn get(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Option<Pod>> {
     match Api::<Pod>::namespaced(client.clone(), namespace).get(name).await {
-        Ok(pod) => Ok(pod),
-        Err(Error::Api(status)) if status.code == 404 => bail!(
-            "no pod {name} in namespace {namespace}; `kubectl firstlight status` lists those that asked for a GPU"
-        ),
+        Ok(pod) => Ok(Some(pod)),
+        Err(Error::Api(status)) if status.code == 404 => Ok(None),
         Err(error) => Err(refused(error, &format!("get pod {name} in namespace {namespace}"))),
     }
 }
@@ -171,7 +162,7 @@ pub(super) async fn list(
 }
 
 /// An API error in words: what was refused, or what could not be done and why.
-fn refused(error: Error, action: &str) -> anyhow::Error {
+pub(super) fn refused(error: Error, action: &str) -> anyhow::Error {
     match error {
         Error::Api(status) if status.code == 401 => {
             anyhow!("the API server does not know you; log in again, or name another context with --context")

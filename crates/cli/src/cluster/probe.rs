@@ -6,10 +6,10 @@ use super::diagnosing::Found;
 use crate::output::{table, wrap};
 use firstlight_contract::names::RESOURCE_PREFIX;
 use firstlight_contract::paths::container::PREFLIGHT;
-use firstlight_contract::preflight::{Document, Finding, Judgement, Outcome, Probe, Report};
+use firstlight_contract::preflight::{Document, Finding, Judgement};
 use firstlight_contract::text::ForeignText;
-use firstlight_diagnosis::Stage;
 use firstlight_diagnosis::report::VerdictReport;
+use firstlight_diagnosis::{Cause, Confidence, Stage, preflight};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::api::{Api, AttachParams};
@@ -23,7 +23,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 /// Bytes of its document that are read.
 const MOST: u64 = 1 << 20;
-const SUCCEEDS: &str = "a fresh probe in the same container now succeeds: restart the pod";
 
 /// What came of a probe.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -33,9 +32,9 @@ pub(super) struct Probed {
     error: Option<String>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     document: Option<Document>,
-    /// What it means beside the verdict.
+    /// What it means beside the verdict on what ran before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    conclusion: Option<String>,
+    conclusion: Option<Judgement>,
 }
 
 /// Probes the container of each report.
@@ -138,11 +137,8 @@ impl Probed {
     fn new(result: Result<Document, String>, verdict: &VerdictReport) -> Self {
         match result {
             Ok(document) => {
-                let late = failed_in_discovery(verdict) && succeeds(&document.report());
-                // What is simulated says so, whoever says it.
-                let voice = if verdict.simulated { "Simulated: " } else { "" };
-                let conclusion = late.then(|| format!("{voice}{SUCCEEDS}"));
-                Self { error: None, document: Some(document), conclusion }
+                let late = failed_in_discovery(verdict) && preflight::came_up(&document.report());
+                Self { error: None, document: Some(document), conclusion: late.then(|| too_early(verdict)) }
             }
             Err(why) => Self { error: Some(why), ..Self::default() },
         }
@@ -159,14 +155,12 @@ impl Probed {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "  {line}");
         }
-        if let Some(Judgement { stage, cause, confidence, evidence, fix }) = &document.verdict {
-            let _ = writeln!(text, "  finds: {cause} · {confidence} · {stage}");
+        for (word, judgement) in [("finds", &document.verdict), ("with the diagnosis", &self.conclusion)] {
+            let Some(Judgement { stage, cause, confidence, evidence, fix }) = judgement else { continue };
+            let _ = writeln!(text, "  {word}: {cause} · {confidence} · {stage}");
             for sentence in evidence.iter().chain([fix]) {
                 let _ = writeln!(text, "    {}", wrap(sentence, 110, 4));
             }
-        }
-        if let Some(conclusion) = &self.conclusion {
-            let _ = writeln!(text, "  {conclusion}");
         }
         text
     }
@@ -188,24 +182,34 @@ fn failed_in_discovery(verdict: &VerdictReport) -> bool {
     verdict.outcome == "failure" && verdict.stage_number <= Stage::Filter.number()
 }
 
-/// Whether a program would get its GPU now: the driver did everything, and one backend and one runtime of those there
-/// are work.
-fn succeeds(report: &Report) -> bool {
-    let any_works = |probe: Probe, works: &dyn Fn(&Finding) -> bool| {
-        report.of(probe).next().is_none() || report.of(probe).any(works)
-    };
-    let ok = |finding: &Finding| finding.outcome == Outcome::Ok;
-    report.of(Probe::Launch).any(ok)
-        && any_works(Probe::Load, &ok)
-        && any_works(Probe::RuntimeCount, &|finding| ok(finding) && finding.detail.as_str() != "0")
+/// What failed does not fail any more.
+fn too_early(verdict: &VerdictReport) -> Judgement {
+    let row = Cause::DiscoveryBeforeDriverReady.row();
+    // What is simulated says so, whoever says it.
+    let voice = if verdict.simulated { "Simulated: " } else { "" };
+    Judgement {
+        stage: verdict.stage.clone(),
+        cause: row.id.to_owned(),
+        confidence: Confidence::Certain.as_str().to_owned(),
+        evidence: vec![
+            format!(
+                "{voice}a fresh probe in the same container came up now, from the driver to a launched kernel."
+            ),
+            format!("{voice}what Ollama started before had failed ({}).", verdict.cause),
+        ],
+        fix: format!("{voice}{}.", row.fix),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use firstlight_contract::grant::PoolKind;
+    use firstlight_contract::preflight::{Outcome, Probe, Report};
     use firstlight_diagnosis::{Container, Facts};
     use serde_json::json;
+
+    const EARLY: &str = "with the diagnosis: discovery-before-driver-ready · certain";
 
     fn document(findings: &[(Probe, Outcome, &str)]) -> Document {
         let findings = findings
@@ -232,11 +236,11 @@ mod tests {
     #[test]
     fn where_discovery_failed_and_a_probe_succeeds_a_restart_is_advised() {
         let probed = |document: Document, outcome: &str, stage| {
-            Probed::new(Ok(document), &verdict(outcome, stage)).text().contains(SUCCEEDS)
+            Probed::new(Ok(document), &verdict(outcome, stage)).text().contains(EARLY)
         };
         assert!(probed(works(), "failure", Stage::DriverInit));
         let simulated = VerdictReport { simulated: true, ..verdict("failure", Stage::DriverInit) };
-        assert!(Probed::new(Ok(works()), &simulated).text().contains(&format!("Simulated: {SUCCEEDS}")));
+        assert!(Probed::new(Ok(works()), &simulated).text().contains("Simulated: a fresh probe"));
         assert!(!probed(works(), "success", Stage::DriverInit));
         assert!(!probed(works(), "failure", Stage::Allocate), "a probe does not load a model");
         let refused =

@@ -83,10 +83,10 @@ fn diagnose_args(words: &[&str]) -> Diagnose {
 fn diagnosed(server: ApiServer, words: &[&str]) -> Asked<Result<(String, Exit), String>> {
     let args = diagnose_args(words);
     server.asked(async |client| {
-        let found = collect(&client, &args).await.map_err(|error| format!("{error:#}"))?;
+        let collected = collect(&client, &args).await.map_err(|error| format!("{error:#}"))?;
         let mut out = Vec::new();
-        print(&found, &args, &mut out).unwrap();
-        Ok((String::from_utf8(out).unwrap(), exit(&found)))
+        print(&collected, args.output, &mut out).unwrap();
+        Ok((String::from_utf8(out).unwrap(), exit(&collected.found)))
     })
 }
 
@@ -116,7 +116,53 @@ fn the_agent_on_the_pods_node_is_asked_through_the_api_server() {
 #[test]
 fn a_pod_may_be_named_as_kubectl_prints_it() {
     assert!(diagnosed(cluster(), &["pod/ollama-0"]).result.is_ok());
-    assert!(error(cluster(), &["deployment/ollama"]).contains("is a deployment, not a pod; -l SELECTOR"));
+}
+
+const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/ai/deployments/ollama";
+
+/// A Deployment beside the cluster of [`cluster`], with these pods.
+fn with_deployment(annotated: bool, pods: &[Value]) -> ApiServer {
+    let annotations = if annotated { json!({"firstlight.dev/gpu": "simulated"}) } else { json!({}) };
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "ollama", "namespace": "ai", "annotations": annotations},
+        "spec": {"selector": {"matchLabels": {"app": "ollama"}}},
+    });
+    cluster().with(DEPLOYMENT, deployment).with("/api/v1/namespaces/ai/pods", list_of("Pod", pods)).failing(
+        "/api/v1/namespaces/ai/pods/ollama",
+        404,
+        "no",
+    )
+}
+
+#[test]
+fn of_a_deployment_the_pods_are_told_whatever_their_number() {
+    for name in ["deployment/ollama", "deploy/ollama", "ollama"] {
+        let asked = diagnosed(with_deployment(true, &[pod("ollama-0", None)]), &[name, "-o", "json"]);
+        let labelled = asked.requests.iter().any(|path| path.contains("labelSelector=app%3Dollama"));
+        assert!(labelled, "{name}: {:?}", asked.requests);
+        let list: Value = serde_json::from_str(&asked.result.unwrap().0).unwrap();
+        assert_eq!((list.as_array().unwrap().len(), &list[0]["pod"]), (1, &json!("ollama-0")), "{name}");
+    }
+}
+
+#[test]
+fn of_a_workload_without_such_pods_it_is_said_why() {
+    let web = json!({"metadata": {"name": "web", "namespace": "ai"}});
+    let text = error(with_deployment(true, std::slice::from_ref(&web)), &["ollama"]);
+    assert!(
+        text.starts_with(
+            "deployment ollama in namespace ai is annotated with firstlight.dev/gpu, and none of its pods is: \
+             look at its Events for NotInjected"
+        ),
+        "{text}"
+    );
+    let text = error(with_deployment(false, &[web]), &["deployment/ollama"]);
+    assert!(text.starts_with("deployment ollama in namespace ai did not ask for a GPU; annotate"), "{text}");
+    let text = error(cluster().failing(DEPLOYMENT, 404, "no"), &["deploy/ollama"]);
+    assert!(text.starts_with("no deploy/ollama in namespace ai; `kubectl firstlight status`"), "{text}");
+    let text = error(cluster(), &["deploy/ollama"]);
+    assert_eq!(text, "the API server does not allow you to get deployment ollama in namespace ai");
 }
 
 #[test]
@@ -186,10 +232,10 @@ fn probed(server: ApiServer, words: &[&str]) -> String {
     let args = diagnose_args(&[&["--probe"], words].concat());
     assert!(args.probe);
     let asked = server.asked(async |client| {
-        let mut found = collect(&client, &args).await.unwrap();
-        probe::all(&client, &mut found, args.container.as_deref()).await;
+        let mut collected = collect(&client, &args).await.unwrap();
+        probe::all(&client, &mut collected.found, args.container.as_deref()).await;
         let mut out = Vec::new();
-        print(&found, &args, &mut out).unwrap();
+        print(&collected, args.output, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     });
     assert!(asked.requests.last().unwrap().starts_with(EXEC), "{:?}", asked.requests);
@@ -295,7 +341,7 @@ fn a_selector_yields_a_list_of_those_that_asked_and_leaves_others_out() {
     let text = error(cluster().with(pods, list_of("Pod", &[])), &["-l", "app=x"]);
     assert_eq!(
         text,
-        "no pod in namespace ai has the labels app=x; `kubectl firstlight status` lists all that asked for a GPU"
+        "no pod in namespace ai has the labels app=x; `kubectl firstlight status` lists the pods that asked for a GPU"
     );
 }
 
@@ -313,7 +359,10 @@ fn one_container_can_be_chosen() {
 #[test]
 fn errors_name_the_thing_the_place_and_the_way_out() {
     let text = error(ApiServer::default().failing(OLLAMA, 404, "pods \"ollama-0\" not found"), &["ollama-0"]);
-    assert!(text.starts_with("no pod ollama-0 in namespace ai; `kubectl firstlight status`"), "{text}");
+    assert!(
+        text.starts_with("no pod or deployment ollama-0 in namespace ai; `kubectl firstlight status`"),
+        "{text}"
+    );
     let text = error(ApiServer::default(), &["ollama-0"]);
     assert_eq!(text, "the API server does not allow you to get pod ollama-0 in namespace ai");
     let text = error(ApiServer::default(), &["-l", "app=ollama"]);
