@@ -295,10 +295,14 @@ impl Book {
 }
 
 impl Inner {
+    /// A pod has changed: what its containers told is read again where it was forgotten, and judged anew.
     fn wake_pod(&mut self, uid: &str) {
-        self.wake_where(|entry| {
-            entry.held.owner.as_ref().is_some_and(|owner| owner.uid.as_deref() == Some(uid))
-        });
+        let is_its =
+            |entry: &Entry| entry.held.owner.as_ref().is_some_and(|owner| owner.uid.as_deref() == Some(uid));
+        self.wake_where(is_its);
+        for entry in self.grants.values_mut().filter(|entry| is_its(entry)) {
+            entry.judged.hurry();
+        }
     }
 
     fn wake_where(&mut self, is: impl Fn(&Entry) -> bool) {
@@ -382,6 +386,7 @@ impl Inner {
                 }
                 facts.state = container.state;
                 facts.restarts = container.restarts;
+                facts.out_of_memory = container.out_of_memory;
                 facts.environment = container.environment.to_vec();
                 facts.preflight = container.preflight.as_deref().cloned();
             }

@@ -104,6 +104,8 @@ struct WireTerminated {
     #[serde(default)]
     exit_code: i32,
     #[serde(default)]
+    reason: String,
+    #[serde(default)]
     message: String,
 }
 
@@ -148,6 +150,8 @@ pub struct PodContainer {
     pub state: ContainerState,
     /// Restarts so far.
     pub restarts: u32,
+    /// Whether it, or its last instance, was ended because it used more memory than its limit.
+    pub out_of_memory: bool,
     /// What its preflight found, in its last run.
     pub preflight: Option<Box<Preflight>>,
 }
@@ -267,12 +271,18 @@ impl WireContainer {
             preloads,
             state: status.state.read(),
             restarts: status.restart_count,
+            out_of_memory: [&status.state, &status.last_state].into_iter().any(WireState::is_out_of_memory),
             preflight: None,
         })
     }
 }
 
 impl WireState {
+    /// The kubelet's word for it comes from the container runtime (CRI: `ContainerStatus.reason`).
+    fn is_out_of_memory(&self) -> bool {
+        self.terminated.as_ref().is_some_and(|ended| ended.reason == "OOMKilled")
+    }
+
     fn read(&self) -> ContainerState {
         if let Some(running) = &self.running {
             return running.started_at.as_ref().map_or(ContainerState::Unknown, |time| {

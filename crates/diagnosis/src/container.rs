@@ -165,7 +165,11 @@ impl Container {
     /// The processes of the container's present instance.
     pub(crate) fn present<'a>(&'a self, facts: &Facts) -> impl Iterator<Item = &'a Process> {
         let since = match facts.state {
-            ContainerState::Running { since_ns } => since_ns.saturating_sub(START_SLACK_NS),
+            // Of a container that was never restarted every process belongs to its one instance, whatever a clock
+            // that was set meanwhile says.
+            ContainerState::Running { since_ns } if facts.restarts > 0 => {
+                since_ns.saturating_sub(START_SLACK_NS)
+            }
             _ => 0,
         };
         self.processes.iter().filter(move |process| process.started_ns >= since)

@@ -50,6 +50,8 @@ pub struct Facts {
     pub state: ContainerState,
     /// How often the container was restarted.
     pub restarts: u32,
+    /// Whether the kernel ended the container, or its last instance, because it used more memory than its limit.
+    pub out_of_memory: bool,
     /// The container's environment as declared in the pod spec: name and value.
     pub environment: Vec<(String, String)>,
     /// Whether all devices of the container are there and healthy now; `None`: not known.
@@ -77,6 +79,7 @@ impl Facts {
             annotated: None,
             state: ContainerState::Unknown,
             restarts: 0,
+            out_of_memory: false,
             environment: Vec::new(),
             devices_healthy: None,
             preflight: None,

@@ -90,7 +90,7 @@ pub(crate) fn judge(container: &Container, now_ns: u64, facts: &Facts) -> Verdic
         container.present(facts).filter(|process| !process.is_probe()).map(Process::settled).collect();
     let case = Case { container, facts, now_ns: facts.horizon(now_ns), processes };
     let verdict = case.judge();
-    case.with_preflight(verdict)
+    case.with_preflight(case.with_end(verdict))
 }
 
 /// The furthest stage that a process reached.
@@ -333,6 +333,17 @@ impl Case<'_> {
         }
         let mut verdict = self.verdict(Outcome::Success, &finding);
         verdict.confirmed = confirmed;
+        verdict
+    }
+
+    /// Says how the kernel ended the container: what was going on then proves nothing.
+    fn with_end(&self, mut verdict: Verdict) -> Verdict {
+        if self.facts.out_of_memory {
+            let sentence = "the kernel ended the container (OOMKilled): it had used up its limit of host memory, \
+                            which is not the GPU's.";
+            let place = if verdict.cause == Cause::Unknown { 0 } else { verdict.evidence.len() };
+            verdict.evidence.insert(place, self.voice().say(sentence));
+        }
         verdict
     }
 

@@ -58,6 +58,8 @@ pub struct Judged {
     /// Events that were told: reason and cause. One or two: a set would take room for eleven.
     pub told: Vec<(&'static str, Cause)>,
     counted: Option<(Outcome, u32)>,
+    /// Restarts of the container when `settled` was formed.
+    settled_at: u32,
     failing_since_ns: Option<u64>,
     last_records_ns: u64,
     due_ns: u64,
@@ -83,6 +85,11 @@ impl Judged {
     /// Judge no more, until records arrive.
     pub fn rest(&mut self) {
         self.due_ns = u64::MAX;
+    }
+
+    /// Something that verdicts rest on has changed: judge at once.
+    pub fn hurry(&mut self) {
+        self.due_ns = 0;
     }
 
     /// Records have arrived: judge at once.
@@ -125,16 +132,23 @@ impl Judged {
         self.in_use = verdict.confirmed;
         let recent = now_ns.saturating_sub(self.last_records_ns) < 2 * QUIET_NS;
         self.due_ns = now_ns.saturating_add(if recent || !counts { SOON_NS } else { LATER_NS });
-        if !counts {
-            return None;
-        }
         let condition = verdict.condition();
-        self.settled = Some(Settled {
+        let settled = Settled {
             outcome: verdict.outcome,
             cause: verdict.cause,
             ready: condition.status,
             reason: condition.reason,
-        });
+        };
+        if !counts {
+            // What stood was about an instance of the container that is gone.
+            if verdict.outcome == Outcome::Unknown && self.settled.is_some() && self.settled_at != restarts {
+                self.settled = Some(settled);
+                self.settled_at = restarts;
+            }
+            return None;
+        }
+        self.settled = Some(settled);
+        self.settled_at = restarts;
         if self.counted == Some((verdict.outcome, restarts)) {
             return None;
         }
@@ -229,21 +243,25 @@ impl Book {
         told: &BTreeMap<String, (Truth, &'static str)>,
     ) -> Vec<WantedCondition> {
         let inner = self.lock();
-        let mut by_pod: BTreeMap<&str, Vec<(&Owner, &Entry, Settled)>> = BTreeMap::new();
+        let mut by_pod: BTreeMap<&str, Vec<(&Owner, &Entry)>> = BTreeMap::new();
         for (owner, entry) in inner.shown().filter(|(owner, _)| !owner.init) {
-            if let (Some(uid), Some(settled)) = (&owner.uid, entry.judged.settled) {
-                by_pod.entry(uid).or_default().push((owner, entry, settled));
+            if let Some(uid) = &owner.uid {
+                by_pod.entry(uid).or_default().push((owner, entry));
             }
         }
         let (mut wanted, mut to_wake) = (Vec::new(), Vec::new());
         for (uid, containers) in by_pod {
-            // The worst container speaks for the pod.
-            let worst = containers.iter().min_by_key(|(_, _, settled)| match settled.ready {
-                Truth::False => 0,
-                Truth::Unknown => 1,
-                Truth::True => 2,
-            });
-            let Some((owner, entry, settled)) = worst else { continue };
+            // The worst container speaks for the pod; one of which nothing is known yet keeps it from being good.
+            let rank = |entry: &Entry| match entry.judged.settled.map(|settled| settled.ready) {
+                Some(Truth::False) => 0,
+                Some(Truth::Unknown) => 1,
+                None => 2,
+                Some(Truth::True) => 3,
+            };
+            let Some((owner, entry)) = containers.iter().min_by_key(|(_, entry)| rank(entry)) else {
+                continue;
+            };
+            let Some(settled) = &entry.judged.settled else { continue };
             let Some(pod) = inner.pods.get(&(owner.namespace.clone(), owner.pod.clone())) else { continue };
             if pod.uid != uid || is_told(told.get(uid), pod.condition.as_ref(), *settled) {
                 continue;
@@ -277,7 +295,7 @@ impl Book {
         let mut wanted = Vec::new();
         let told_or_more = |entry: &Entry| entry.forgotten.is_none();
         for (owner, entry) in
-            inner.shown().filter(|(owner, entry)| owner.uid.is_some() && told_or_more(entry))
+            inner.shown().filter(|(owner, entry)| owner.uid.is_some() && !owner.init && told_or_more(entry))
         {
             let Some(settled) = entry.judged.settled else { continue };
             let verdict = entry.container.verdict(now_ns, &inner.facts(entry));
@@ -356,6 +374,22 @@ mod tests {
         judged.take(&verdict(Outcome::Success), 0, true, 10);
         assert_eq!(judged.take(&verdict(Outcome::Success), 1, true, 20), Some(Outcome::Success));
         assert_eq!(judged.counts, [2, 0, 0]);
+    }
+
+    #[test]
+    fn a_restart_ends_what_stood_and_says_nothing_of_its_own() {
+        let mut judged = Judged::default();
+        judged.take(&verdict(Outcome::Success), 0, true, 10);
+        assert_eq!(judged.take(&verdict(Outcome::Unknown), 0, true, 20), None);
+        assert_eq!(
+            judged.settled.map(|settled| settled.outcome),
+            Some(Outcome::Success),
+            "the same instance"
+        );
+        assert_eq!(judged.take(&verdict(Outcome::Unknown), 1, true, 30), None);
+        assert_eq!(judged.settled.map(|settled| settled.ready), Some(Truth::Unknown));
+        assert_eq!(judged.counts, [1, 0, 0]);
+        assert_eq!(judged.take(&verdict(Outcome::Success), 1, true, 40), Some(Outcome::Success));
     }
 
     #[test]

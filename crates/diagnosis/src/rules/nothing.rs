@@ -34,7 +34,7 @@ impl Case<'_> {
     /// An earlier instance of the container was ended while a process of it waited for the driver: a probe that has no
     /// patience, say, which ends the next one, too.
     fn ended_while_waiting(&self) -> Option<Finding> {
-        if self.facts.restarts == 0 {
+        if self.facts.restarts == 0 || self.facts.out_of_memory {
             return None;
         }
         let is_past = |process: &&Process| {
@@ -68,6 +68,10 @@ impl Case<'_> {
         };
         if let Some(finding) = self.died_silently() {
             return finding;
+        }
+        if running && !self.container.processes().is_empty() {
+            let first = "no process has left a record since the container was restarted; before, some did.";
+            return Finding::new(Stage::Process, Cause::Unknown, Unknown, first.to_owned());
         }
         if running && self.facts.injected != Some(false) {
             let first = "the container runs, and not even a start record was written.".to_owned();

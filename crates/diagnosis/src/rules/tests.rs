@@ -3,7 +3,7 @@
 use crate::fixtures::{
     CUDART_12, CUDART_13, DRIVER, EPOCH, SECOND, Trace, container, facts, verdict, verdict_at,
 };
-use crate::{Cause, Confidence, ContainerState, Facts, Stage, Truth, Verdict};
+use crate::{Cause, Confidence, Container, ContainerState, Facts, Stage, Truth, Verdict};
 use firstlight_contract::decode::Item;
 use firstlight_contract::grant::PoolKind;
 use firstlight_contract::metrics::Outcome;
@@ -382,6 +382,70 @@ fn after_a_restart_only_new_processes_count() {
 }
 
 #[test]
+fn after_a_restart_silence_is_no_missing_recorder_where_the_first_instance_had_one() {
+    let restarted = Facts {
+        state: ContainerState::Running { since_ns: EPOCH + 500 * SECOND },
+        restarts: 1,
+        ..facts(PoolKind::Whole)
+    };
+    let verdict = verdict_at(900, &restarted, vec![discovery(7).comes_up()]);
+    assert_is(&verdict, Cause::Unknown, Stage::Process, Confidence::Unknown);
+}
+
+#[test]
+fn a_clock_that_was_set_back_after_the_container_started_hides_no_process() {
+    let started_tomorrow = Facts {
+        state: ContainerState::Running { since_ns: EPOCH + 86_400 * SECOND },
+        ..facts(PoolKind::Whole)
+    };
+    let verdict = verdict_at(60, &started_tomorrow, vec![discovery(7).comes_up()]);
+    assert_eq!(verdict.outcome, Outcome::Success, "{verdict:#?}");
+    // Set back in the middle of a process, and forward again.
+    let mut jumps = discovery(7).comes_up();
+    for (index, entry) in jumps.entries.iter_mut().enumerate() {
+        entry.record.time_ns = [EPOCH + 86_400 * SECOND, EPOCH, 0][index % 3];
+    }
+    let verdict = verdict_at(60, &facts(PoolKind::Whole), vec![jumps]);
+    assert_eq!(verdict.outcome, Outcome::Success, "{verdict:#?}");
+}
+
+#[test]
+fn two_containers_that_write_into_one_file_stay_apart_although_both_begin_with_process_1() {
+    let mut ours = Trace::start(1, Role::ListDevices, 0).comes_up();
+    let mut theirs = Trace::start(1, Role::ListDevices, 0).opens(DRIVER).gets("cuInit", 999);
+    for entry in &mut theirs.entries {
+        entry.record.process += 1;
+    }
+    let mut mixed = Container::new();
+    let (mut left, mut right) = (ours.entries.drain(..), theirs.entries.drain(..));
+    loop {
+        let pair = [left.next(), right.next()];
+        if pair.iter().all(Option::is_none) {
+            break;
+        }
+        mixed.observe(&pair.into_iter().flatten().map(Item::Entry).collect::<Vec<_>>());
+    }
+    assert_eq!(mixed.processes().len(), 2);
+    assert!(mixed.processes().iter().all(|process| process.gapless), "{:#?}", mixed.processes());
+    assert_eq!(mixed.verdict(EPOCH + 60 * SECOND, &facts(PoolKind::Whole)).outcome, Outcome::Success);
+}
+
+#[test]
+fn a_container_that_ran_out_of_memory_is_not_said_to_have_waited_for_the_driver() {
+    let restarted = |out_of_memory| Facts {
+        state: ContainerState::Running { since_ns: EPOCH + 500 * SECOND },
+        restarts: 1,
+        out_of_memory,
+        ..facts(PoolKind::Whole)
+    };
+    let waits = || vec![discovery(7).opens(DRIVER).enters("cuInit")];
+    assert_eq!(verdict_at(501, &restarted(false), waits()).cause, Cause::DiscoveryTimeout);
+    let verdict = verdict_at(501, &restarted(true), waits());
+    assert_is(&verdict, Cause::Unknown, Stage::Process, Confidence::Unknown);
+    assert!(verdict.evidence[0].contains("OOMKilled"), "{verdict:#?}");
+}
+
+#[test]
 fn a_crash_after_a_success_without_a_function_is_named() {
     let crashed = Facts {
         state: ContainerState::Terminated { at_ns: EPOCH + 5 * SECOND, exit_code: 139 },
@@ -426,7 +490,7 @@ fn success_on_a_simulated_gpu_is_never_mistaken_for_a_gpu() {
 
 #[test]
 fn garbage_alone_is_not_called_a_missing_recorder() {
-    let mut container = crate::Container::new();
+    let mut container = Container::new();
     container.observe(&[Item::Garbage { bytes: 640 }]);
     let verdict = container.verdict(EPOCH + 60 * SECOND, &facts(PoolKind::Whole));
     assert_eq!(verdict.cause, Cause::Unknown);

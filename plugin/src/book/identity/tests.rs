@@ -62,6 +62,7 @@ fn pods(pods: &[(&str, &str, u64, Containers<'_>)]) -> Pods {
         preloads: false,
         state: ContainerState::Unknown,
         restarts: 0,
+        out_of_memory: false,
         preflight: None,
         foreign_gpus: Some(0),
     };
