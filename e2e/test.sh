@@ -25,7 +25,7 @@ case "$level" in all | libraries)
 esac
 case "$level" in all | cluster)
     # Tests that only use the installation go three at a time; the others change it, or the node, and go alone.
-    together=(e2e_admission e2e_bad_input e2e_faults e2e_gate e2e_ollama e2e_preflight e2e_published)
+    together=(e2e_admission e2e_bad_input e2e_causes e2e_faults e2e_gate e2e_ollama e2e_preflight e2e_published)
     threes=() alone=()
     for file in e2e/tests/*.rs; do
         name="$(basename "$file" .rs)"
@@ -36,11 +36,22 @@ case "$level" in all | cluster)
     ;;
 esac
 
-# What the tests made happen: each cause beside its look-alike.
+# What the tests made happen: each cause beside its look-alike; and what they could not, with the reason.
+not_made=crates/testing/not-made.tsv
 if [ -d "$rows" ]; then
     echo "-- causes made to happen, and their look-alikes ($(cat "$rows"/*.tsv | wc -l) causes)"
     sort "$rows"/*.tsv |
         awk -F '\t' '{ printf "%-32s %-8s %s\n  not %-26s          %s\n", $1, $2, $3, $4, $5 }'
+    echo "-- causes not made to happen ($(wc -l <"$not_made"))"
+    awk -F '\t' '{ printf "%-32s %s\n", $1, $2 }' "$not_made"
+fi
+# Each cause of the catalogue is in exactly one of the two lists.
+if [ "$level" = all ]; then
+    told="$(cat "$rows"/*.tsv "$not_made" | cut -f1 | sort)"
+    if ! diff <(sed -n 's/^## //p' docs/causes.md | sort) <(echo "$told"); then
+        echo "the causes of docs/causes.md (<) differ from those that were made to happen or are in $not_made (>)"
+        broken=$((broken + 1))
+    fi
 fi
 
 awk -v broken="$broken" '

@@ -163,6 +163,41 @@ fn certificates_are_rotated_while_every_annotated_pod_is_injected() -> Result<()
     })
 }
 
+#[test]
+#[ignore = "needs the local cluster"]
+fn a_pod_that_comes_before_the_agent_waits_says_for_what_and_starts_with_it() -> Result<()> {
+    scenario(|s| {
+        let place = |selector: &str| {
+            let patch = format!(r#"{{"spec":{{"template":{{"spec":{{"nodeSelector":{selector}}}}}}}}}"#);
+            s.kubectl.run([
+                "-n",
+                NAMESPACE,
+                "patch",
+                "daemonset",
+                "firstlight-plugin",
+                "--type=merge",
+                "-p",
+                &patch,
+            ])
+        };
+        place(r#"{"firstlight.dev/e2e":"nowhere"}"#)?;
+        let checks = || {
+            wait_for("the node to offer no device", PATIENCE, || {
+                let now = allocatable(s)?;
+                Ok(if now == "\"0\"" { Progress::Done(()) } else { Progress::Waiting(now) })
+            })?;
+            s.create(&annotated(ollama("early", OLLAMA), &ASKED))?;
+            s.pod_where("early", "unschedulable", |pod| pod.to_string().contains("Unschedulable"))?;
+            let (_, said) = s.firstlight(&["diagnose", "deployment/early"])?;
+            assert!(said.contains("Insufficient firstlight.dev/simulated"), "{said}");
+            Ok(())
+        };
+        then_always(checks, || place(r#"{"firstlight.dev/e2e":null}"#).map(drop))?;
+        let pod = s.ready_pod("early")?;
+        s.gpu_ready(&pod, "True").map(drop)
+    })
+}
+
 /// A ready, annotated Ollama with a verdict: the pod's name.
 fn running_ollama(s: &Scenario, name: &str) -> Result<String> {
     s.create(&annotated(ollama(name, OLLAMA), &ASKED))?;

@@ -8,6 +8,7 @@ use firstlight_e2e::harness::install;
 use firstlight_e2e::harness::scenario::{PATIENCE, Scenario, scenario, then_always};
 use firstlight_e2e::harness::wait::{Progress, wait_for};
 use firstlight_e2e::harness::workload::{OLLAMA, annotated, ollama};
+use firstlight_testing::causes::row;
 use serde_json::{Value, json};
 
 /// A folder of the node with a driver of the operator's own; it is gone with the cluster.
@@ -87,6 +88,7 @@ fn an_observed_pod_that_asked_nobody_for_a_gpu_is_told_apart_from_one_that_was_g
         let pod = asks_for(s, "watch", |_| ())?;
         let condition = s.gpu_ready(&pod, "False")?;
         assert_eq!(condition.reason, "GpuNotRequested", "{condition:?}");
+        let unasked = s.diagnosed(&pod, "gpu-not-requested")?;
         s.run(["delete", "deployment", "ollama", "--wait=true"])?;
 
         // Another vendor's plugin that gives a device and injects nothing.
@@ -104,10 +106,40 @@ fn an_observed_pod_that_asked_nobody_for_a_gpu_is_told_apart_from_one_that_was_g
                 let pod = asks_for(s, "watch", limit)?;
                 let condition = s.gpu_ready(&pod, "False")?;
                 assert_eq!(condition.reason, "DriverNotInjected", "{condition:?}");
-                Ok(())
+                let given = s.diagnosed(&pod, "driver-not-injected")?;
+                let made = unasked.made("a pod without a limit in an observer pool, and no driver");
+                let twin = given.made("the same with a device of another plugin, which injects nothing");
+                row(env!("CARGO_TARGET_TMPDIR"), "gpu-not-requested", &made, "driver-not-injected", &twin)
+                    .context("the row")
             },
             || capacity(&Value::Null).map(drop),
         )
+    })
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn a_driver_that_goes_away_after_the_start_is_a_fallback_and_its_devices_are_not_offered() -> Result<()> {
+    with_pools(|s| {
+        let folder = s.cluster()?.node().path(FOLDER);
+        for library in ["libcuda.so.1", "libnvidia-ml.so.1"] {
+            let new = folder.join(".new");
+            std::fs::copy(install::root().join("build/simulator").join(library), &new)?;
+            std::fs::rename(new, folder.join(library))?;
+        }
+        let pod = asks_for(s, "mine", |_| ())?;
+        s.gpu_ready(&pod, "True")?;
+        std::fs::remove_file(folder.join("libcuda.so.1"))?;
+        // Ollama starts a runner for the request; that looks for the driver anew.
+        let _whatever_it_answers = s.generate(&pod);
+        let condition = s.gpu_ready(&pod, "False")?;
+        assert_eq!(condition.reason, "DriverLibraryNotFound", "{condition:?}");
+        s.event(&pod, event::CUDA_FALLBACK)?;
+        wait_for("the node to offer no such device", PATIENCE, || {
+            let node = s.kubectl.get(["node", firstlight_e2e::cluster::NAME])?;
+            let left = node["status"]["allocatable"]["firstlight.dev/mine"].clone();
+            Ok(if left == "0" { Progress::Done(()) } else { Progress::Waiting(left.to_string()) })
+        })
     })
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use firstlight_contract::names::condition::GPU_READY;
+use firstlight_testing::causes::Made;
 use serde_json::{Value, json};
 
 use super::kubectl::Kubectl;
@@ -32,6 +33,22 @@ pub struct Condition {
     pub reason: String,
     /// Sentence for people.
     pub message: String,
+}
+
+/// What `diagnose` said of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Id of the cause.
+    pub cause: String,
+    /// `certain`, `likely` or `unknown`.
+    pub confidence: String,
+}
+
+impl Said {
+    /// The same for the table of causes, with how it was made to happen.
+    pub fn made<'a>(&'a self, how: &'a str) -> Made<'a> {
+        Made { how, cause: &self.cause, confidence: &self.confidence }
+    }
 }
 
 /// A namespace of its own on a cluster where Firstlight is installed.
@@ -250,6 +267,17 @@ impl Scenario {
             .env("KUBECONFIG", self.kubectl.kubeconfig());
         let done = output(&mut command)?;
         Ok((done.status.code(), String::from_utf8(done.stdout)?))
+    }
+
+    /// Waits until `diagnose` names this cause for a pod.
+    pub fn diagnosed(&self, pod: &str, cause: &str) -> Result<Said> {
+        wait_for(&format!("{pod} to be diagnosed as {cause}"), PATIENCE, || {
+            let (_, text) = self.firstlight(&["diagnose", pod, "--output", "json"])?;
+            let report: Value = serde_json::from_str(&text).unwrap_or_default();
+            let word = |name: &str| report["verdict"][name].as_str().unwrap_or_default().to_owned();
+            let said = Said { cause: word("cause"), confidence: word("confidence") };
+            Ok(if said.cause == cause { Progress::Done(said) } else { Progress::Waiting(text) })
+        })
     }
 
     /// The local cluster's node.

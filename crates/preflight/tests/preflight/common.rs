@@ -1,6 +1,7 @@
 //! What the tests stand on: the programs, artefacts, products, and a machine to run on.
 
-use firstlight_contract::preflight::{Document, Finding, Outcome, Probe, Report};
+use firstlight_contract::preflight::{Document, Finding, Judgement, Outcome, Probe, Report};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -20,8 +21,7 @@ pub(crate) fn programs() -> &'static Path {
 
 /// A file of `make artefacts`; says so where it is missing.
 pub(crate) fn artefact(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("FIRSTLIGHT_ARTEFACTS").map(|folder| Path::new(&folder).join(name));
-    let found = path.filter(|path| path.is_file());
+    let found = firstlight_testing::artefact(name);
     if found.is_none() {
         eprintln!("skipped: no {name} in FIRSTLIGHT_ARTEFACTS (make artefacts)");
     }
@@ -30,9 +30,7 @@ pub(crate) fn artefact(name: &str) -> Option<PathBuf> {
 
 /// Where a product of `make deps` is; says so where it is missing.
 pub(crate) fn product(path: &str) -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/firstlight"));
-    let cache = std::env::var_os("FIRSTLIGHT_CACHE").map(PathBuf::from).or_else(home)?;
-    let found = cache.join("current").join(path);
+    let found = firstlight_testing::product(path);
     if !found.exists() {
         eprintln!("skipped: no {} (make deps)", found.display());
         return None;
@@ -54,6 +52,7 @@ pub(crate) fn compiled(folder: &Path, source: &str, name: &str, flags: &[&str]) 
 /// What the preflight found, and how it ended.
 pub(crate) struct Told {
     pub(crate) report: Report,
+    pub(crate) verdict: Option<Judgement>,
     pub(crate) code: Option<i32>,
 }
 
@@ -64,7 +63,7 @@ impl Told {
         let document: Document = serde_json::from_slice(&output.stdout).unwrap();
         let report = document.report();
         assert_eq!(report.foreign_lines, 0);
-        Self { report, code: output.status.code() }
+        Self { report, verdict: document.verdict(), code: output.status.code() }
     }
 
     /// The only finding of a probe.
@@ -95,29 +94,45 @@ pub(crate) struct Machine {
     shim: PathBuf,
 }
 
+/// The device of every machine: UUID and PCI id.
+const DEVICE: (&str, &str) = ("GPU-6f1c1b54-0000-5000-8000-000000000000", "00000000:41:00.0");
+
 impl Machine {
     pub(crate) fn new() -> Option<Self> {
-        let (shim, driver) = (artefact("shim/libcuda.so.1")?, artefact("simulator/libcuda.so.1")?);
-        let machine = Self { folder: tempfile::tempdir().unwrap(), shim };
-        let nvml = driver.with_file_name("libnvidia-ml.so.1");
-        machine.grant("simulated", &driver, &nvml);
-        Some(machine)
+        let machine = Self { folder: tempfile::tempdir().unwrap(), shim: artefact("shim/libcuda.so.1")? };
+        artefact("simulator/libcuda.so.1")?;
+        Some(machine.whole(&[DEVICE]))
     }
 
-    fn grant(&self, kind: &str, driver: &Path, nvml: &Path) {
-        let text = format!(
-            "firstlight-grant=1\nid=0123456789abcdef0123456789abcdef\npool=test\nkind={kind}\ndriver={}\nnvml={}\n\
-             device.0.uuid=GPU-6f1c1b54-0000-5000-8000-000000000000\ndevice.0.pci=00000000:41:00.0\n\
-             device.0.model=SIM-A40\ndevice.0.memory=51539607552\n",
+    /// The same with these simulated devices.
+    fn whole(self, devices: &[(&str, &str)]) -> Self {
+        let driver = artefact("simulator/libcuda.so.1").unwrap();
+        self.grant("simulated", &driver, &driver.with_file_name("libnvidia-ml.so.1"), devices);
+        self
+    }
+
+    /// The same with a second simulated device.
+    pub(crate) fn with_second_device(self, uuid: &str, pci: &str) -> Self {
+        self.whole(&[DEVICE, (uuid, pci)])
+    }
+
+    fn grant(&self, kind: &str, driver: &Path, nvml: &Path, devices: &[(&str, &str)]) {
+        let mut text = format!(
+            "firstlight-grant=1\nid=0123456789abcdef0123456789abcdef\npool=test\nkind={kind}\ndriver={}\nnvml={}\n",
             driver.display(),
             nvml.display()
         );
+        for (index, (uuid, pci)) in devices.iter().enumerate() {
+            let device = format!("device.{index}");
+            write!(text, "{device}.uuid={uuid}\n{device}.pci={pci}\n").unwrap();
+            write!(text, "{device}.model=SIM-A40\n{device}.memory=51539607552\n").unwrap();
+        }
         std::fs::write(self.folder.path().join("grant"), text).unwrap();
     }
 
     /// The same with this driver behind the shim.
     pub(crate) fn with_driver(self, driver: &Path) -> Self {
-        self.grant("custom", driver, driver);
+        self.grant("custom", driver, driver, &[DEVICE]);
         self
     }
 

@@ -2,6 +2,8 @@
 //! ggml's backend, and in images of other C libraries.
 
 #[cfg(test)]
+mod causes;
+#[cfg(test)]
 mod common;
 #[cfg(test)]
 mod drivers;
