@@ -2,6 +2,7 @@
 //! front of it, assumes that a device is simulated.
 
 mod custom;
+pub mod nvidia;
 mod observer;
 mod simulated;
 

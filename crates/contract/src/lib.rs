@@ -7,6 +7,7 @@
 //! | [`paths`] | paths in the container and on the node |
 //! | [`metrics`] | the table of metrics: names, labels, help |
 //! | `docs` | `docs/metrics.md` (feature `std`) |
+//! | `card` | how a real card is named: UUID, PCI id, model (feature `std`) |
 //! | [`grant`] | the file that tells shim and simulator what a container was given |
 //! | [`record`] | 64-byte records: layout, kinds, encoding (`no_std`) |
 //! | `decode` | records from foreign bytes (feature `std`) |
@@ -16,6 +17,8 @@
 //! | `pools` | pool configuration, YAML (feature `pools`) |
 #![cfg_attr(not(feature = "std"), no_std)]
 
+#[cfg(feature = "std")]
+pub mod card;
 #[cfg(feature = "std")]
 pub mod decode;
 #[cfg(feature = "std")]

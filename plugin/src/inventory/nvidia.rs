@@ -1,0 +1,16 @@
+//! Real cards of NVIDIA's: what there is, and how their driver gets into a container. Nothing here opens a
+//! device: the kernel's files tell enough, and a container without privilege may read them.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`root`] | the node's files, as this process sees them |
+//! | [`kernel`] | what the kernel module's files say (pure) |
+//! | [`cards`] | the cards on the bus, with their identities |
+
+pub mod cards;
+#[cfg(test)]
+mod fixture;
+pub mod kernel;
+pub mod root;
+
+pub use root::NodeRoot;
