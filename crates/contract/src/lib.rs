@@ -13,6 +13,7 @@
 //! | `decode` | records from foreign bytes (feature `std`) |
 //! | `fault` | the grammar of `firstlight.dev/simulate` (feature `std`) |
 //! | `preflight` | what the preflight found in a container (feature `std`) |
+//! | `ld_cache` | `/etc/ld.so.cache`, of an image or of a node (feature `std`) |
 //! | `models` | the GPU models that the simulator can be |
 //! | `pools` | pool configuration, YAML (feature `pools`) |
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -26,6 +27,8 @@ pub mod docs;
 #[cfg(feature = "std")]
 pub mod fault;
 pub mod grant;
+#[cfg(feature = "std")]
+pub mod ld_cache;
 pub mod metrics;
 pub mod models;
 pub mod names;

@@ -6,8 +6,10 @@
 //! | [`root`] | the node's files, as this process sees them |
 //! | [`kernel`] | what the kernel module's files say (pure) |
 //! | [`cards`] | the cards on the bus, with their identities |
+//! | [`driver`] | the driver's libraries, all of the kernel module's version |
 
 pub mod cards;
+pub mod driver;
 #[cfg(test)]
 mod fixture;
 pub mod kernel;

@@ -2,6 +2,7 @@
 
 use super::root::NodeRoot;
 use std::fs;
+use std::path::PathBuf;
 
 pub(crate) const VERSION: &str = "535.104.05";
 
@@ -52,6 +53,19 @@ impl FakeNode {
     pub(crate) fn remove(&self, path: &str) {
         let path = self.folder.path().join(path);
         fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)).unwrap();
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// A driver's libraries in a directory.
+    pub(crate) fn driver(&self, directory: &str, version: &str) {
+        for stem in
+            ["libcuda", "libnvidia-ml", "libnvidia-ptxjitcompiler", "libnvidia-nvvm", "libnvidia-gpucomp"]
+        {
+            self.write(&format!("{directory}/{stem}.so.{version}"), "\x7fELF and more");
+        }
     }
 
     pub(crate) fn load(&self, version: &str) {
