@@ -55,7 +55,7 @@ impl PoolState {
         let grant = plan::grant(&self.pool, &snapshot, &ids, known)?;
         let allocation = Allocation {
             resource: self.pool.resource(),
-            ids: ids.into(),
+            ids: ids.clone().into(),
             build: self.layout.build_id().to_owned(),
             created_ns: clock::now_ns(),
             grant: Box::default(),
@@ -77,7 +77,7 @@ impl PoolState {
                 tracing::error!(pool = self.pool.name, reason, "a grant could not be written");
             }
         }
-        Ok(plan::response(&self.pool, &snapshot, &self.layout, &on_disk))
+        Ok(plan::response(&self.pool, &snapshot, &ids, &self.layout, &on_disk))
     }
 }
 
@@ -102,8 +102,8 @@ impl Service {
 pub fn list(snapshot: &Snapshot) -> ListAndWatchResponse {
     let devices = snapshot.devices.iter().flat_map(|device| {
         let health = if device.health.is_healthy() { HEALTHY } else { UNHEALTHY };
-        device.units.iter().map(move |id| Device {
-            id: id.clone(),
+        device.units.iter().map(move |unit| Device {
+            id: unit.id.clone(),
             health: health.to_owned(),
             topology: device.numa.map(|id| TopologyInfo { nodes: vec![NumaNode { id }] }),
         })

@@ -97,7 +97,7 @@ impl Prober {
                 Health::Healthy => allocatable += device.units.len(),
                 Health::Unhealthy(reason) => {
                     tracing::warn!(pool = self.pool, device = device.name, reason, "unhealthy");
-                    unhealthy.extend(device.units.iter().cloned());
+                    unhealthy.extend(device.units.iter().map(|unit| unit.id.clone()));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The operator's own driver: healthy while its directory on the node holds `libcuda.so.1`.
 
-use super::{Driver, Health, Inventory, PoolDevice, Snapshot};
+use super::{Driver, Health, Inventory, PoolDevice, Snapshot, Unit};
 use firstlight_contract::paths::library;
 use std::path::PathBuf;
 
@@ -44,7 +44,8 @@ impl Inventory for Custom {
                 health: health.clone(),
                 numa: None,
                 granted: None,
-                units: vec![id],
+                node: None,
+                units: vec![Unit::whole(id)],
             }
         };
         Snapshot {
@@ -53,6 +54,7 @@ impl Inventory for Custom {
                 nvml: self.driver.join(library::NVML).is_file(),
             },
             devices: (0..self.devices).map(device).collect(),
+            remark: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | [`root`] | the node's files, as this process sees them |
 //! | [`kernel`] | what the kernel module's files say (pure) |
 //! | [`cards`] | the cards on the bus, with their identities |
+//! | [`pool`] | a pool's cards, and which of them can be given |
 //! | [`driver`] | the driver's libraries, all of the kernel module's version |
 
 pub mod cards;
@@ -13,6 +14,8 @@ pub mod driver;
 #[cfg(test)]
 mod fixture;
 pub mod kernel;
+pub mod pool;
 pub mod root;
 
+pub use pool::Nvidia;
 pub use root::NodeRoot;
