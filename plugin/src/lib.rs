@@ -14,7 +14,7 @@
 //! |---|---|
 //! | [`cli`], [`args`], [`app`] | commands; flags to configuration; what runs and when it ends |
 //! | [`inventory`], [`probing`] | the devices of a pool (the seam to hardware); their health over time |
-//! | [`plan`] | Allocate as a pure function |
+//! | [`plan`], [`preference`] | Allocate as a pure function; the units that it would rather be given |
 //! | [`pool`], [`registration`], [`kubelet_dir`] | the device plugin service; its way to the kubelet |
 //! | [`node_files`], [`grants`] | libraries and grants on the node's disk |
 //! | [`kubelet_list`], [`pods`], [`pod_watch`] | which container holds which device; its pod |
@@ -43,6 +43,7 @@ pub mod plan;
 pub mod pod_watch;
 pub mod pods;
 pub mod pool;
+pub mod preference;
 pub mod probing;
 pub mod publish;
 pub mod records;

@@ -203,39 +203,6 @@ fn waiting(what: &str, reason: &str) -> ContainerAllocateResponse {
     }
 }
 
-/// The units to prefer: spread over as many devices as possible, on each device those of the lowest number.
-/// A hint; it never fails, because an error here makes the pod Failed.
-pub fn preferred(snapshot: &Snapshot, available: &[String], must: &[String], size: usize) -> Vec<String> {
-    let ordinal = |id: &String| snapshot.device_of(id).map_or(usize::MAX, |(ordinal, _)| ordinal);
-    let mut chosen: Vec<String> = must.to_vec();
-    let mut used: BTreeMap<usize, usize> = BTreeMap::new();
-    for id in must {
-        *used.entry(ordinal(id)).or_default() += 1;
-    }
-    let mut free: BTreeMap<usize, Vec<&String>> = BTreeMap::new();
-    for id in available.iter().filter(|id| !must.contains(id)) {
-        free.entry(ordinal(id)).or_default().push(id);
-    }
-    for units in free.values_mut() {
-        units.sort_by_key(|id| std::cmp::Reverse((id.len(), (*id).clone())));
-    }
-    while chosen.len() < size {
-        // The device of which this container has least; among those the emptiest.
-        let next = free
-            .iter()
-            .filter(|(_, units)| !units.is_empty())
-            .min_by_key(|(ordinal, units)| {
-                (used.get(*ordinal).copied().unwrap_or(0), std::cmp::Reverse(units.len()))
-            })
-            .map(|(ordinal, _)| *ordinal);
-        let Some(ordinal) = next else { break };
-        let Some(id) = free.get_mut(&ordinal).and_then(Vec::pop) else { break };
-        chosen.push(id.clone());
-        *used.entry(ordinal).or_default() += 1;
-    }
-    chosen
-}
-
 #[derive(Default)]
 struct Mounts(Vec<Mount>);
 

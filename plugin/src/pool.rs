@@ -16,6 +16,7 @@ use crate::inventory::Snapshot;
 use crate::metrics::Metrics;
 use crate::node_files::Layout;
 use crate::plan::{self, GrantOnDisk, RequestError};
+use crate::preference::{Policy, preferred};
 use firstlight_contract::pools::Pool;
 use futures::stream::{self, BoxStream};
 use std::sync::Arc;
@@ -162,10 +163,12 @@ impl DevicePlugin for Service {
         request: Request<PreferredAllocationRequest>,
     ) -> Result<Response<PreferredAllocationResponse>, Status> {
         let snapshot = Arc::clone(&self.state.snapshot.borrow());
+        let policy = Policy::of(&self.state.pool);
         let answer = |asked: &crate::api::v1beta1::ContainerPreferredAllocationRequest| {
             let size = usize::try_from(asked.allocation_size).unwrap_or(0);
             ContainerPreferredAllocationResponse {
-                device_ids: plan::preferred(
+                device_ids: preferred(
+                    policy,
                     &snapshot,
                     &asked.available_device_ids,
                     &asked.must_include_device_ids,

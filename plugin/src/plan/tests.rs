@@ -50,11 +50,6 @@ fn ids(ids: &[&str]) -> Vec<String> {
     ids.iter().map(|id| (*id).to_owned()).collect()
 }
 
-fn units(snapshot: &Snapshot) -> Vec<String> {
-    let units = snapshot.devices.iter().flat_map(|device| &device.units);
-    units.map(|unit| unit.id.clone()).collect()
-}
-
 /// One line a mount: `container < host`, with the build folder as `B` and the grant folder as `G`.
 fn golden(response: &ContainerAllocateResponse) -> Vec<String> {
     let line = |mount: &Mount| {
@@ -264,28 +259,7 @@ fn only_a_bad_request_is_an_error() {
     assert_eq!(error.to_string(), "pool simulated has no device \"sim-9::0\"");
 }
 
-#[test]
-fn two_units_are_preferred_on_two_devices() {
-    let (_, snapshot) = simulated();
-    let available: Vec<String> = units(&snapshot);
-    let chosen = preferred(&snapshot, &available, &[], 2);
-    assert_eq!(chosen, ["sim-0::0", "sim-1::0"]);
-    assert_eq!(preferred(&snapshot, &available, &ids(&["sim-0::2"]), 2), ["sim-0::2", "sim-1::0"]);
-}
-
 proptest! {
-    #[test]
-    fn a_preference_is_always_of_the_size_asked_for_and_available(
-        picks in proptest::collection::btree_set(0usize..8, 0..8), size in 0usize..10,
-    ) {
-        let (_, snapshot) = simulated();
-        let all: Vec<String> = units(&snapshot);
-        let available: Vec<String> = picks.iter().map(|pick| all[*pick].clone()).collect();
-        let chosen = preferred(&snapshot, &available, &[], size);
-        prop_assert_eq!(chosen.len(), size.min(available.len()));
-        prop_assert!(chosen.iter().all(|id| available.contains(id)));
-    }
-
     #[test]
     fn no_request_panics_or_gives_more_memory_than_there_is(
         wanted in proptest::collection::vec("sim-[0-3]::[0-5]|[a-z]{0,3}", 0..12),
