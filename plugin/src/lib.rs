@@ -20,6 +20,7 @@
 //! | [`kubelet_list`], [`pods`], [`pod_watch`] | which container holds which device; its pod |
 //! | [`book`] | all grants in memory: identity, verdicts, series |
 //! | [`records`], [`tailing`] | reading what containers append |
+//! | [`device_events`] | devices that failed or work again, as Events on the node |
 //! | [`publish`], [`http`], [`metrics`] | telling Kubernetes and Prometheus |
 //! | [`selftest`], [`cleanup`] | other commands: is the installation good; take everything off the node |
 //! | [`api`], [`ids`], [`clock`] | generated kubelet API; stable identities; time |
@@ -31,6 +32,7 @@ pub mod book;
 pub mod cleanup;
 pub mod cli;
 pub mod clock;
+pub mod device_events;
 pub mod grants;
 pub mod http;
 pub mod ids;

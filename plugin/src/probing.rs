@@ -2,6 +2,8 @@
 //! looks in a row, so that one that comes and goes does not take pods with it.
 
 use crate::book::Book;
+use crate::clock;
+use crate::device_events::Change;
 use crate::inventory::{Driver, Health, Inventory, Snapshot};
 use crate::kubelet_list::number;
 use crate::metrics::Metrics;
@@ -40,6 +42,9 @@ impl Prober {
         let (sender, receiver) = watch::channel(Arc::clone(&first));
         let prober =
             Self { pool: pool.to_owned(), resource, inventory, sender, good: BTreeMap::new(), book, metrics };
+        // What fails at our start is news, too: whoever was told before may be gone.
+        let nothing = Snapshot { driver: first.driver.clone(), devices: Vec::new(), remark: None };
+        prober.announce(&nothing, &first);
         prober.tell(&first);
         (prober, receiver)
     }
@@ -56,6 +61,7 @@ impl Prober {
         let before = Arc::clone(&self.sender.borrow());
         let now = Arc::new(self.settle(&before, self.inventory.probe()));
         if *now != *before {
+            self.announce(&before, &now);
             self.tell(&now);
             self.sender.send_replace(now);
         }
@@ -79,6 +85,30 @@ impl Prober {
             }
         }
         now
+    }
+
+    /// Says what changed: a device that failed, one that works again.
+    fn announce(&self, before: &Snapshot, now: &Snapshot) {
+        if before.remark != now.remark {
+            let remark = now.remark.as_deref().unwrap_or("nothing: every card of the pool is listed");
+            tracing::info!(pool = self.pool, remark, "cards");
+        }
+        if let (Driver::Direct(direct), true) =
+            (&now.driver, before.driver != now.driver || before.devices.is_empty())
+        {
+            let version = direct.set.as_ref().map_or("none", |set| set.version.as_str());
+            tracing::info!(pool = self.pool, version, mode = "direct", "driver");
+        }
+        for device in &now.devices {
+            let known = before.devices.iter().find(|known| known.name == device.name);
+            let unhealthy = match (known.map(|known| &known.health), &device.health) {
+                (Some(Health::Healthy) | None, Health::Unhealthy(reason)) => Some(reason.clone()),
+                (Some(Health::Unhealthy(_)), Health::Healthy) => None,
+                _ => continue,
+            };
+            let (pool, device) = (self.pool.clone(), device.name.clone());
+            self.book.changes.push(Change { pool, device, unhealthy, time_ns: clock::now_ns() });
+        }
     }
 
     fn tell(&self, snapshot: &Snapshot) {
@@ -135,5 +165,8 @@ mod tests {
             .collect();
         assert_eq!(looks, [false, false, true]);
         assert!(prober.book.lock().unhealthy["firstlight.dev/mine"].is_empty());
+        let told: Vec<bool> =
+            prober.book.changes.all().iter().map(|change| change.unhealthy.is_some()).collect();
+        assert_eq!(told, [true, false], "failed once, works again once");
     }
 }

@@ -189,4 +189,9 @@ async fn a_node_that_gets_its_first_card_serves_it_and_a_lost_card_stays_listed(
     assert_eq!(node.kubelet.lists(GPU).last().unwrap().len(), 1, "still listed");
     let response = node.kubelet.allocate(GPU, &[&uuid]).await.unwrap().container_responses.remove(0);
     assert!(response.devices[0].host_path.starts_with("/dev/firstlight-device-not-usable"), "{response:?}");
+    eventually("the Event on the node", || node.api.events() == ["DeviceUnhealthy"]).await;
+    assert!(node.metric(&format!("firstlight_device_healthy{{device=\"{uuid}\",pool=\"gpu\"}} 0")));
+    node.put_card(0);
+    eventually("it is trusted again", || node.kubelet.healthy(GPU) == [uuid.clone()]).await;
+    eventually("and told", || node.api.events() == ["DeviceUnhealthy", "DeviceHealthy"]).await;
 }
