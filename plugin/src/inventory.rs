@@ -7,6 +7,7 @@ mod observer;
 mod simulated;
 
 use firstlight_contract::grant::Device;
+use firstlight_contract::metrics::HealthReason;
 use firstlight_contract::pools::{Pool, PoolSpec};
 use std::path::PathBuf;
 
@@ -21,8 +22,24 @@ pub use simulated::Simulated;
 pub enum Health {
     /// It may.
     Healthy,
-    /// It may not: a sentence that names the reason.
-    Unhealthy(String),
+    /// It may not.
+    Unhealthy(Fault),
+}
+
+/// Why a device may not be allocated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// For machines.
+    pub reason: HealthReason,
+    /// For people: what was found, and what helps.
+    pub sentence: String,
+}
+
+impl Fault {
+    /// A fault.
+    pub fn new(reason: HealthReason, sentence: impl Into<String>) -> Self {
+        Self { reason, sentence: sentence.into() }
+    }
 }
 
 impl Health {
@@ -125,7 +142,7 @@ impl Snapshot {
             return None;
         }
         let reason = self.devices.iter().find_map(|device| match &device.health {
-            Health::Unhealthy(reason) => Some(reason.clone()),
+            Health::Unhealthy(fault) => Some(fault.sentence.clone()),
             Health::Healthy => None,
         });
         let reason = reason.or_else(|| self.remark.clone());

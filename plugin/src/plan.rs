@@ -173,8 +173,8 @@ impl<'a> Given<'a> {
     fn new(direct: &'a Direct, snapshot: &'a Snapshot, ids: &[String]) -> Result<Self, String> {
         let mut cards = BTreeMap::new();
         for (ordinal, device) in ids.iter().filter_map(|id| snapshot.device_of(id)) {
-            if let Health::Unhealthy(reason) = &device.health {
-                return Err(reason.clone());
+            if let Health::Unhealthy(fault) = &device.health {
+                return Err(fault.sentence.clone());
             }
             let node = device.node.as_ref().ok_or_else(|| format!("{} has no device node", device.name))?;
             cards.insert(ordinal, node);

@@ -4,9 +4,10 @@
 use crate::book::Book;
 use crate::clock;
 use crate::device_events::Change;
-use crate::inventory::{Driver, Health, Inventory, Snapshot};
+use crate::inventory::{Driver, Health, Inventory, PoolDevice, Snapshot};
 use crate::kubelet_list::number;
 use crate::metrics::Metrics;
+use firstlight_contract::metrics::HealthReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,11 +73,11 @@ impl Prober {
         for device in &mut now.devices {
             let known = before.devices.iter().find(|known| known.name == device.name);
             match (known.map(|known| &known.health), &device.health) {
-                (Some(Health::Unhealthy(reason)), Health::Healthy) => {
+                (Some(Health::Unhealthy(fault)), Health::Healthy) => {
                     let good = self.good.entry(device.name.clone()).or_default();
                     *good += 1;
                     if *good < GOOD_LOOKS {
-                        device.health = Health::Unhealthy(reason.clone());
+                        device.health = Health::Unhealthy(fault.clone());
                     }
                 }
                 _ => {
@@ -102,12 +103,26 @@ impl Prober {
         for device in &now.devices {
             let known = before.devices.iter().find(|known| known.name == device.name);
             let unhealthy = match (known.map(|known| &known.health), &device.health) {
-                (Some(Health::Healthy) | None, Health::Unhealthy(reason)) => Some(reason.clone()),
+                (Some(Health::Healthy) | None, Health::Unhealthy(fault)) => Some(fault.sentence.clone()),
                 (Some(Health::Unhealthy(_)), Health::Healthy) => None,
                 _ => continue,
             };
             let (pool, device) = (self.pool.clone(), device.name.clone());
             self.book.changes.push(Change { pool, device, unhealthy, time_ns: clock::now_ns() });
+        }
+    }
+
+    /// At most one reason stands at a time.
+    fn reason(&self, device: &PoolDevice) {
+        for reason in HealthReason::ALL {
+            let labels = [self.pool.as_str(), device.name.as_str(), reason.as_str()];
+            match &device.health {
+                Health::Unhealthy(fault) if fault.reason == reason => {
+                    self.metrics.device_unhealthy.with_label_values(&labels).set(1.0);
+                }
+                // Most were never set; that is no mistake.
+                _ => drop(self.metrics.device_unhealthy.remove_label_values(&labels)),
+            }
         }
     }
 
@@ -123,9 +138,11 @@ impl Prober {
                     .with_label_values(&[self.pool.as_str(), &device.name])
                     .set(if healthy { 1.0 } else { 0.0 });
             }
+            self.reason(device);
             match &device.health {
                 Health::Healthy => allocatable += device.units.len(),
-                Health::Unhealthy(reason) => {
+                Health::Unhealthy(fault) => {
+                    let reason = &fault.sentence;
                     tracing::warn!(pool = self.pool, device = device.name, reason, "unhealthy");
                     unhealthy.extend(device.units.iter().map(|unit| unit.id.clone()));
                 }

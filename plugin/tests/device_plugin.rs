@@ -191,7 +191,11 @@ async fn a_node_that_gets_its_first_card_serves_it_and_a_lost_card_stays_listed(
     assert!(response.devices[0].host_path.starts_with("/dev/firstlight-device-not-usable"), "{response:?}");
     eventually("the Event on the node", || node.api.events() == ["DeviceUnhealthy"]).await;
     assert!(node.metric(&format!("firstlight_device_healthy{{device=\"{uuid}\",pool=\"gpu\"}} 0")));
+    let reason =
+        format!("firstlight_device_unhealthy_info{{device=\"{uuid}\",pool=\"gpu\",reason=\"gone\"}} 1");
+    assert!(node.metric(&reason));
     node.put_card(0);
     eventually("it is trusted again", || node.kubelet.healthy(GPU) == [uuid.clone()]).await;
+    assert!(!node.get("/metrics").1.contains("firstlight_device_unhealthy_info{"));
     eventually("and told", || node.api.events() == ["DeviceUnhealthy", "DeviceHealthy"]).await;
 }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::inventory::nvidia::driver::Library;
-use crate::inventory::{Inventory, Observer, PoolDevice, Simulated};
+use crate::inventory::{Fault, Inventory, Observer, PoolDevice, Simulated};
 use firstlight_contract::grant::PoolKind;
+use firstlight_contract::metrics::HealthReason;
 use firstlight_contract::pools::Pools;
 use proptest::prelude::*;
 
@@ -176,7 +177,7 @@ fn parts_of_two_cards_are_two_devices_each_with_its_own_quota() {
 #[test]
 fn a_card_that_vanished_since_the_kubelet_chose_it_makes_the_container_wait() {
     let (pool, mut snapshot) = cards();
-    snapshot.devices[1].health = Health::Unhealthy("GPU-1 is gone".to_owned());
+    snapshot.devices[1].health = Health::Unhealthy(Fault::new(HealthReason::Gone, "GPU-1 is gone"));
     let waits = response(&pool, &snapshot, &[unit(1, 0)], &layout(), &complete());
     assert!(waits.devices[0].host_path.ends_with("/GPU-1-is-gone"), "{waits:?}");
     assert!(waits.mounts.is_empty());

@@ -3,8 +3,9 @@
 use super::cards::{Card, CardFault, Found};
 use super::driver::{self, DriverSet};
 use super::root::NodeRoot;
-use crate::inventory::{DeviceNode, Direct, Driver, Health, Inventory, PoolDevice, Snapshot, Unit};
+use crate::inventory::{DeviceNode, Direct, Driver, Fault, Health, Inventory, PoolDevice, Snapshot, Unit};
 use firstlight_contract::grant::Device;
+use firstlight_contract::metrics::HealthReason;
 use firstlight_contract::pools::cards::{Cards, Selection, Shares};
 use firstlight_contract::pools::{Pool, PoolSpec};
 use std::collections::BTreeMap;
@@ -148,35 +149,39 @@ fn shown(card: &Card) -> String {
 }
 
 /// Why a card that was seen once is not there now.
-fn gone(card: &Card, found: &Found) -> Option<String> {
+fn gone(card: &Card, found: &Found) -> Option<Fault> {
     let there = found.cards.iter().any(|now| now.uuid == card.uuid);
-    let card = shown(card);
     (!there && found.module.is_some()).then(|| {
-        format!("{card} is gone: it was there since the agent's start, and is not on the bus any more; see the node's \
-                 kernel log, and reboot the node")
+        let sentence = format!(
+            "{} is gone: it was there since the agent's start, and is not on the bus any more; see the node's kernel log, \
+             and reboot the node",
+            shown(card)
+        );
+        Fault::new(HealthReason::Gone, sentence)
     })
 }
 
 impl Claims {
     /// Why a card is not this pool's alone.
-    fn contested(&self, card: &Card) -> Option<String> {
+    fn contested(&self, card: &Card) -> Option<Fault> {
         let holds =
             |(_, selection): &&(String, Selection)| selection.holds(&card.uuid, &card.pci, &card.model);
         let others: Vec<String> =
             self.others.iter().filter(holds).map(|(name, _)| format!("{name:?}")).collect();
         (!others.is_empty()).then(|| {
-            format!(
+            let sentence = format!(
                 "{} is claimed by the pools {:?} and {}; a card is in exactly one pool: leave it out of the `devices` of \
                  the others",
                 shown(card),
                 self.pool,
                 others.join(" and ")
-            )
+            );
+            Fault::new(HealthReason::Contested, sentence)
         })
     }
 
     /// What the kubelet hands out of a card, and why it cannot be divided so.
-    fn units(&self, card: &Card) -> (Vec<Unit>, Option<String>) {
+    fn units(&self, card: &Card) -> (Vec<Unit>, Option<Fault>) {
         let unit = |index: usize, quota_bytes| Unit { id: format!("{}::{index}", card.uuid), quota_bytes };
         match &self.parts {
             Parts::Whole => (vec![Unit::whole(card.uuid.clone())], None),
@@ -186,12 +191,13 @@ impl Claims {
             Parts::Shares(Shares::Equal(count), memory) => {
                 let quota = memory.map(|memory| memory / u64::from(*count) / GRANULE * GRANULE);
                 let fault = quota.is_none().then(|| {
-                    format!(
+                    let sentence = format!(
                         "the memory of {} is not known: write `memory` into the pool {:?} (such as 24GiB), or `sizes` in \
                          place of `slices`",
                         shown(card),
                         self.pool
-                    )
+                    );
+                    Fault::new(HealthReason::MemoryUnknown, sentence)
                 });
                 ((0..*count as usize).map(|index| unit(index, quota)).collect(), fault)
             }
@@ -209,36 +215,39 @@ impl Surroundings {
     }
 
     /// Why a card that is there cannot be used.
-    fn fault(&self, card: &Card) -> Option<String> {
+    fn fault(&self, card: &Card) -> Option<Fault> {
         let shown = shown(card);
         match card.fault {
             Some(CardFault::OffTheBus) => {
-                return Some(format!(
+                let sentence = format!(
                     "{shown} has fallen off the bus: its PCI registers answer nothing; drain the node and reboot it, and \
                      look for Xid 79 in its kernel log"
-                ));
+                );
+                return Some(Fault::new(HealthReason::OffTheBus, sentence));
             }
             Some(CardFault::Excluded) => {
-                return Some(format!(
+                let sentence = format!(
                     "{shown} is excluded from the driver (NVreg_ExcludedGpus); leave it out of the pool's devices, or \
                      take it back in"
-                ));
+                );
+                return Some(Fault::new(HealthReason::Excluded, sentence));
             }
             None => {}
         }
         if let Err(sentence) = &self.driver {
-            return Some(sentence.clone());
+            return Some(Fault::new(HealthReason::Driver, sentence.clone()));
         }
         let Some(minor) = card.minor else {
-            return Some(format!("{shown} has no device node: the kernel module names no minor for it"));
+            let sentence = format!("{shown} has no device node: the kernel module names no minor for it");
+            return Some(Fault::new(HealthReason::DeviceNode, sentence));
         };
         let node = format!("/dev/nvidia{minor}");
         let control = CONTROL.iter().filter(|(_, required)| *required).map(|(name, _)| (*name).to_owned());
         let missing = std::iter::once(node).chain(control).find(|node| !self.there(node))?;
         let make = if missing.ends_with("uvm") { "nvidia-modprobe -u -c=0" } else { "nvidia-modprobe -c=0" };
-        Some(format!(
-            "{missing} is missing; make it on the node ({make}), or start nvidia-persistenced there"
-        ))
+        let sentence =
+            format!("{missing} is missing; make it on the node ({make}), or start nvidia-persistenced there");
+        Some(Fault::new(HealthReason::DeviceNode, sentence))
     }
 }
 

@@ -20,7 +20,7 @@ fn pool(node: &FakeNode, yaml: &str) -> Nvidia {
 /// Why the device with this ordinal is unhealthy.
 fn fault(snapshot: &Snapshot, ordinal: usize) -> &str {
     match &snapshot.devices[ordinal].health {
-        Health::Unhealthy(reason) => reason,
+        Health::Unhealthy(fault) => &fault.sentence,
         Health::Healthy => panic!("{ordinal} is healthy"),
     }
 }
