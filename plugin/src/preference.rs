@@ -41,24 +41,29 @@ pub fn preferred(
     must: &[String],
     size: usize,
 ) -> Vec<String> {
-    // What the pool does not know is a group of its own, behind the others.
-    let group = |id: &String| {
-        let (ordinal, device) = snapshot.device_of(id)?;
-        Some(if policy == Policy::OneNode {
-            device.numa.unwrap_or(0)
-        } else {
-            i64::try_from(ordinal).ok()?
+    // By unit: the device's ordinal, and its group. One pass, because a pool may have a thousand units.
+    let known: BTreeMap<&str, (usize, i64)> = snapshot
+        .devices
+        .iter()
+        .enumerate()
+        .flat_map(|(ordinal, device)| {
+            let group = match policy {
+                Policy::OneNode => device.numa.unwrap_or(0),
+                Policy::Spread | Policy::Pack => i64::try_from(ordinal).unwrap_or(i64::MAX),
+            };
+            device.units.iter().map(move |unit| (unit.id.as_str(), (ordinal, group)))
         })
-    };
-    let key = |id: &String| group(id).unwrap_or(i64::MAX);
-    let mut free: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+        .collect();
+    // What the pool does not know is a group of its own, behind the others.
+    let place = |id: &String| known.get(id.as_str()).copied().unwrap_or((usize::MAX, i64::MAX));
+    let key = |id: &String| place(id).1;
+    let mut free: BTreeMap<i64, Vec<&String>> = BTreeMap::new();
     for id in available.iter().filter(|id| !must.contains(id)) {
-        free.entry(key(id)).or_default().push(id.clone());
+        free.entry(key(id)).or_default().push(id);
     }
     // The last one is taken first: within a group in the order of the devices, then of the numbers of their parts.
-    let place = |id: &String| (snapshot.device_of(id).map(|(ordinal, _)| ordinal), id.len(), id.clone());
     for units in free.values_mut() {
-        units.sort_by_key(|id| Reverse(place(id)));
+        units.sort_by_cached_key(|id| Reverse((place(id).0, id.len(), (*id).clone())));
     }
     let mut used: BTreeMap<i64, usize> = BTreeMap::new();
     for id in must {
@@ -73,7 +78,7 @@ pub fn preferred(
         };
         let Some(unit) = next.and_then(|group| Some((group, free.get_mut(&group)?.pop()?))) else { break };
         *used.entry(unit.0).or_default() += 1;
-        chosen.push(unit.1);
+        chosen.push(unit.1.clone());
     }
     chosen
 }

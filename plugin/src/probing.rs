@@ -154,36 +154,4 @@ impl Prober {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::inventory::Custom;
-    use firstlight_contract::paths::library;
-
-    #[test]
-    fn a_failed_device_is_trusted_again_after_three_good_looks() {
-        let node = tempfile::tempdir().unwrap();
-        let library = node.path().join(library::CUDA);
-        std::fs::write(&library, "elf").unwrap();
-        let inventory = Box::new(Custom::new(node.path().to_owned(), 1));
-        let metrics = Arc::new(Metrics::new().unwrap());
-        let (mut prober, snapshot) =
-            Prober::new("mine", "firstlight.dev/mine".into(), inventory, Arc::default(), metrics);
-        let healthy = || snapshot.borrow().devices[0].health.is_healthy();
-        assert!(healthy());
-        std::fs::remove_file(&library).unwrap();
-        prober.look();
-        assert!(!healthy());
-        std::fs::write(&library, "elf").unwrap();
-        let looks: Vec<bool> = (0..3)
-            .map(|_| {
-                prober.look();
-                healthy()
-            })
-            .collect();
-        assert_eq!(looks, [false, false, true]);
-        assert!(prober.book.lock().unhealthy["firstlight.dev/mine"].is_empty());
-        let told: Vec<bool> =
-            prober.book.changes.all().iter().map(|change| change.unhealthy.is_some()).collect();
-        assert_eq!(told, [true, false], "failed once, works again once");
-    }
-}
+mod tests;
