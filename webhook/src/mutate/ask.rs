@@ -255,6 +255,13 @@ mod tests {
     }
 
     #[test]
+    fn how_many_real_cards_there_are_only_the_nodes_know() {
+        let pools = Pools::parse("pools: [{name: gpu, kind: whole}]").unwrap();
+        let asks = Asks::default().with(annotation::GPU, Some("true")).with(annotation::COUNT, Some("16"));
+        assert_eq!(read(&asks, &pools).mistakes.len(), 0);
+    }
+
+    #[test]
     fn true_asks_for_the_default_pool() {
         let found = mistakes(&[(annotation::GPU, "true")]);
         assert!(

@@ -9,6 +9,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 const VENDOR: &str = "0x10de";
+/// The kernel driver whose cards we serve.
+const DRIVER: &str = "nvidia";
 /// Classes of graphics cards: with a display (`VGA compatible`), and without one (`3D controller`). The other
 /// functions of a card, such as sound, are of other classes.
 const CLASSES: [&str; 2] = ["0x0300", "0x0302"];
@@ -48,6 +50,8 @@ pub struct Found {
     pub cards: Vec<Card>,
     /// PCI ids of cards on the bus that have no identity yet.
     pub nameless: Vec<String>,
+    /// Cards that another kernel driver has: PCI id and driver.
+    pub foreign: Vec<(String, String)>,
 }
 
 /// A function on the PCI bus that is a graphics card of NVIDIA's.
@@ -55,6 +59,8 @@ pub struct Found {
 pub struct Function {
     /// PCI id, in the spelling of grants.
     pub pci: String,
+    /// The kernel driver that has it.
+    pub driver: Option<String>,
     /// NUMA node.
     pub numa: Option<i64>,
     /// Whether its registers answer.
@@ -81,7 +87,14 @@ impl Found {
             return None;
         }
         let places = self.nameless.join(", ");
+        let foreign: Vec<String> =
+            self.foreign.iter().map(|(pci, driver)| format!("{pci} ({driver})")).collect();
         Some(match (&self.module, self.nameless.len()) {
+            (_, 0) if !foreign.is_empty() => format!(
+                "another kernel driver has this node's NVIDIA cards: {}; give them to the driver nvidia, or leave them to \
+                 virtual machines",
+                foreign.join(", ")
+            ),
             (_, 0) => {
                 "this node has no NVIDIA card: no PCI device of vendor 0x10de and class 0x0300 or 0x0302"
                     .to_owned()
@@ -117,9 +130,13 @@ pub fn join(
     let known = known.into_iter().filter(|_| module.is_some());
     let mut by_pci: BTreeMap<String, Information> =
         known.filter_map(|known| Some((known.pci.clone()?, known))).collect();
-    let (mut cards, mut nameless) = (Vec::new(), Vec::new());
+    let (mut cards, mut nameless, mut foreign) = (Vec::new(), Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
     for function in functions {
+        if let Some(driver) = function.driver.filter(|driver| driver != DRIVER) {
+            foreign.push((function.pci, driver));
+            continue;
+        }
         let known = by_pci.remove(&function.pci).unwrap_or_default();
         // Two cards never share a UUID; a second one would be given to two containers under one name.
         let Some(uuid) = known.uuid.filter(|uuid| seen.insert(uuid.clone())) else {
@@ -140,7 +157,7 @@ pub fn join(
         });
     }
     cards.sort_by(|one, other| one.pci.cmp(&other.pci));
-    Found { module, cards, nameless }
+    Found { module, cards, nameless, foreign }
 }
 
 fn functions(root: &NodeRoot) -> Vec<Function> {
@@ -154,7 +171,9 @@ fn functions(root: &NodeRoot) -> Vec<Function> {
         let numa = attribute("numa_node").and_then(|node| node.parse().ok()).filter(|node| *node >= 0);
         // Asking a sleeping card would wake it up.
         let asleep = attribute("power/runtime_status").is_some_and(|status| status == "suspended");
-        Some(Function { pci, numa, answers: asleep || answers(&folder.join("config")) })
+        let driver = fs::read_link(folder.join("driver")).ok();
+        let driver = driver.and_then(|link| Some(link.file_name()?.to_string_lossy().into_owned()));
+        Some(Function { pci, driver, numa, answers: asleep || answers(&folder.join("config")) })
     });
     let mut functions: Vec<Function> = functions.collect();
     functions.sort_by(|one, other| one.pci.cmp(&other.pci));

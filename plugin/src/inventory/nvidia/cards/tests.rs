@@ -1,5 +1,5 @@
 use super::*;
-use crate::inventory::nvidia::fixture::{FakeNode, uuid};
+use crate::inventory::nvidia::fixture::{FakeNode, place, uuid};
 use proptest::prelude::*;
 
 #[test]
@@ -69,6 +69,21 @@ fn a_card_that_was_pulled_is_not_there_any_more() {
 }
 
 #[test]
+fn a_card_that_a_virtual_machine_has_is_not_waited_for() {
+    let node = FakeNode::with_cards(2);
+    let driver = |number: u32, name: &str| {
+        let link = node.path(&format!("sys/bus/pci/devices/{}/driver", place(number)));
+        std::os::unix::fs::symlink(format!("../../../../bus/pci/drivers/{name}"), link).unwrap();
+    };
+    driver(0, "vfio-pci");
+    let found = Found::read(&node.root);
+    assert_eq!((found.cards.len(), found.nameless.len(), found.nothing()), (1, 0, None));
+    driver(1, "nouveau");
+    let sentence = Found::read(&node.root).nothing().unwrap();
+    assert!(sentence.contains("00000000:42:00.0 (nouveau)"), "{sentence}");
+}
+
+#[test]
 fn a_sleeping_card_is_not_asked() {
     let node = FakeNode::with_cards(1);
     node.config("0000:41:00.0", &[0xff; 64]);
@@ -82,7 +97,9 @@ proptest! {
         minors in Just([0_u32, 1, 2, 3]).prop_shuffle(), order in Just([0_usize, 1, 2, 3]).prop_shuffle(),
     ) {
         let pci = |index: usize| format!("00000000:4{index}:00.0");
-        let functions = (0..4).map(|index| Function { pci: pci(index), numa: None, answers: true }).collect();
+        let functions = (0..4).map(|index| Function {
+            pci: pci(index), driver: None, numa: None, answers: true,
+        }).collect();
         let known = order.map(|index| Information {
             uuid: Some(uuid(u32::try_from(index).unwrap())),
             minor: Some(minors[index]),
@@ -97,7 +114,9 @@ proptest! {
     #[test]
     fn two_cards_never_have_one_name(numbers in proptest::collection::vec(0_u32..3, 0..6)) {
         let pci = |index: usize| format!("00000000:4{index}:00.0");
-        let functions = (0..numbers.len()).map(|index| Function { pci: pci(index), numa: None, answers: true });
+        let functions = (0..numbers.len()).map(|index| Function {
+            pci: pci(index), driver: None, numa: None, answers: true,
+        });
         let known: Vec<_> = numbers.iter().enumerate().map(|(index, number)| Information {
             uuid: Some(uuid(*number)), pci: Some(pci(index)), ..Information::default()
         }).collect();
