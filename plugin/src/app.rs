@@ -98,7 +98,7 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
     for_ever(&mut tasks, shutdown, watcher.run());
     let mut snapshots = BTreeMap::new();
     for pool in &config.pools {
-        let inventory = inventory::of(pool, &config.node_name);
+        let inventory = inventory::of(pool, &config.pools, &config.node_name, &config.node_root);
         let (prober, snapshot) =
             Prober::new(&pool.name, pool.resource(), inventory, Arc::clone(&book), Arc::clone(&metrics));
         for_ever(&mut tasks, shutdown, prober.run());

@@ -1,5 +1,6 @@
 //! Flags: what was typed ([`Args`]) becomes what it means ([`Config`]); all mistakes at once.
 
+use crate::inventory::NodeRoot;
 use clap::{Parser, ValueEnum};
 use firstlight_contract::paths::node;
 use firstlight_contract::pools::{Mistake, Pool, Pools};
@@ -36,6 +37,18 @@ pub struct Args {
     /// Where the kubelet keeps its PodResources socket.
     #[arg(long, env = "FIRSTLIGHT_POD_RESOURCES_DIR", default_value = node::POD_RESOURCES)]
     pub pod_resources_dir: PathBuf,
+    /// The node's files, as this process sees them: device nodes and the driver's libraries of pools of real cards.
+    #[arg(long, env = "FIRSTLIGHT_NODE_ROOT", default_value = "/host")]
+    pub node_root: PathBuf,
+    /// What the node calls that directory; another one than `/` only where a directory plays a node.
+    #[arg(long, env = "FIRSTLIGHT_HOST_NODE_ROOT", default_value = "/")]
+    pub host_node_root: PathBuf,
+    /// The kernel's sysfs.
+    #[arg(long, env = "FIRSTLIGHT_SYSFS", default_value = "/sys")]
+    pub sysfs: PathBuf,
+    /// The kernel's procfs.
+    #[arg(long, env = "FIRSTLIGHT_PROCFS", default_value = "/proc")]
+    pub procfs: PathBuf,
     /// Address of metrics, health and reports.
     #[arg(long, env = "FIRSTLIGHT_LISTEN", default_value = "0.0.0.0:9400")]
     pub listen: String,
@@ -78,6 +91,8 @@ pub struct Config {
     pub device_plugins_dir: PathBuf,
     /// The kubelet's PodResources directory.
     pub pod_resources_dir: PathBuf,
+    /// Where the node's files are.
+    pub node_root: NodeRoot,
     /// Address of metrics, health and reports.
     pub listen: SocketAddr,
     /// Time to finish after SIGTERM.
@@ -135,6 +150,10 @@ impl Config {
             host_state_dir,
             device_plugins_dir,
             pod_resources_dir,
+            node_root,
+            host_node_root,
+            sysfs,
+            procfs,
             listen,
             drain_seconds,
             log,
@@ -156,6 +175,10 @@ impl Config {
             ("--host-state-dir", host_state_dir.as_ref()),
             ("--device-plugins-dir", Some(&device_plugins_dir)),
             ("--pod-resources-dir", Some(&pod_resources_dir)),
+            ("--node-root", Some(&node_root)),
+            ("--host-node-root", Some(&host_node_root)),
+            ("--sysfs", Some(&sysfs)),
+            ("--procfs", Some(&procfs)),
         ] {
             if let Some(path) = path.filter(|path| !path.is_absolute()) {
                 mistakes.push(format!("{flag} {}: wanted an absolute path", path.display()));
@@ -181,6 +204,7 @@ impl Config {
                 state_dir,
                 device_plugins_dir,
                 pod_resources_dir,
+                node_root: NodeRoot { seen: node_root, host: host_node_root, sysfs, procfs },
                 listen,
                 drain: Duration::from_secs(drain),
                 log,

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod judging;
 pub mod series;
 
+use crate::device_events::Changes;
 use crate::grants::{Allocation, Owner, Store, Stored};
 use crate::pods::{Pod, PodName};
 use crate::records::Tail;
@@ -86,6 +87,8 @@ pub struct Inner {
 /// The grants of the node.
 #[derive(Debug, Default)]
 pub struct Book {
+    /// Changes in the health of devices that were not told yet.
+    pub changes: Changes,
     inner: Mutex<Inner>,
     /// A grant was added.
     pub allocated: Notify,

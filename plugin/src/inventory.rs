@@ -2,14 +2,18 @@
 //! front of it, assumes that a device is simulated.
 
 mod custom;
+pub mod nvidia;
 mod observer;
 mod simulated;
 
 use firstlight_contract::grant::Device;
+use firstlight_contract::metrics::HealthReason;
 use firstlight_contract::pools::{Pool, PoolSpec};
 use std::path::PathBuf;
 
 pub use custom::Custom;
+pub use nvidia::driver::DriverSet;
+pub use nvidia::{NodeRoot, Nvidia};
 pub use observer::Observer;
 pub use simulated::Simulated;
 
@@ -18,8 +22,24 @@ pub use simulated::Simulated;
 pub enum Health {
     /// It may.
     Healthy,
-    /// It may not: a sentence that names the reason.
-    Unhealthy(String),
+    /// It may not.
+    Unhealthy(Fault),
+}
+
+/// Why a device may not be allocated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// For machines.
+    pub reason: HealthReason,
+    /// For people: what was found, and what helps.
+    pub sentence: String,
+}
+
+impl Fault {
+    /// A fault.
+    pub fn new(reason: HealthReason, sentence: impl Into<String>) -> Self {
+        Self { reason, sentence: sentence.into() }
+    }
 }
 
 impl Health {
@@ -41,8 +61,44 @@ pub struct PoolDevice {
     /// What a grant says about a whole device; `None` where the driver is not ours and its devices are not
     /// known.
     pub granted: Option<Device>,
-    /// Ids of the parts that the kubelet hands out, stable across restarts, at most 63 characters each.
-    pub units: Vec<String>,
+    /// Its device node, where it has one.
+    pub node: Option<DeviceNode>,
+    /// The parts that the kubelet hands out.
+    pub units: Vec<Unit>,
+}
+
+/// What the kubelet hands out: a device, or a part of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Stable across restarts, at most 63 characters.
+    pub id: String,
+    /// How much of the device's memory may be used, where that is enforced.
+    pub quota_bytes: Option<u64>,
+}
+
+impl Unit {
+    /// One without a quota.
+    pub fn whole(id: String) -> Self {
+        Self { id, quota_bytes: None }
+    }
+}
+
+/// A device node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceNode {
+    /// As the kubelet is told it.
+    pub host: PathBuf,
+    /// As the container sees it.
+    pub container: String,
+}
+
+/// A driver of the node's, of which we mount each library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Direct {
+    /// Its libraries; `None` where they are not in order, which the devices' health explains.
+    pub set: Option<DriverSet>,
+    /// Device nodes beside those of the cards.
+    pub control: Vec<DeviceNode>,
 }
 
 /// The driver behind the shim.
@@ -57,6 +113,8 @@ pub enum Driver {
         /// Whether it holds `libnvidia-ml.so.1`, too.
         nvml: bool,
     },
+    /// NVIDIA's own driver, from the node.
+    Direct(Direct),
     /// Somebody else brings the driver into the container.
     Foreign,
 }
@@ -68,12 +126,14 @@ pub struct Snapshot {
     pub driver: Driver,
     /// The devices, in ordinal order.
     pub devices: Vec<PoolDevice>,
+    /// Why there are none, or not all: a sentence.
+    pub remark: Option<String>,
 }
 
 impl Snapshot {
     /// The device that a unit is part of, and its ordinal.
     pub fn device_of(&self, unit: &str) -> Option<(usize, &PoolDevice)> {
-        self.devices.iter().enumerate().find(|(_, device)| device.units.iter().any(|id| id == unit))
+        self.devices.iter().enumerate().find(|(_, device)| device.units.iter().any(|known| known.id == unit))
     }
 
     /// Why no device of the pool can be allocated; `None` if one can.
@@ -82,9 +142,10 @@ impl Snapshot {
             return None;
         }
         let reason = self.devices.iter().find_map(|device| match &device.health {
-            Health::Unhealthy(reason) => Some(reason.clone()),
+            Health::Unhealthy(fault) => Some(fault.sentence.clone()),
             Health::Healthy => None,
         });
+        let reason = reason.or_else(|| self.remark.clone());
         Some(reason.unwrap_or_else(|| "the pool has no devices".to_owned()))
     }
 }
@@ -95,13 +156,16 @@ pub trait Inventory: Send + Sync + std::fmt::Debug {
     fn probe(&self) -> Snapshot;
 }
 
-/// The inventory of a configured pool.
-pub fn of(pool: &Pool, node: &str) -> Box<dyn Inventory> {
+/// The inventory of a pool among all that are configured.
+pub fn of(pool: &Pool, all: &[Pool], node: &str, root: &NodeRoot) -> Box<dyn Inventory> {
     match &pool.spec {
         PoolSpec::Simulated { devices, model, slices } => {
             Box::new(Simulated::new(node, &pool.name, *devices, model, *slices))
         }
         PoolSpec::Observer { seats } => Box::new(Observer::new(*seats)),
         PoolSpec::Custom { driver, devices } => Box::new(Custom::new(driver.into(), *devices)),
+        PoolSpec::Whole { cards } | PoolSpec::Slice { cards, .. } => {
+            Box::new(Nvidia::new(pool, cards, all, root.clone()))
+        }
     }
 }

@@ -14,12 +14,13 @@
 //! |---|---|
 //! | [`cli`], [`args`], [`app`] | commands; flags to configuration; what runs and when it ends |
 //! | [`inventory`], [`probing`] | the devices of a pool (the seam to hardware); their health over time |
-//! | [`plan`] | Allocate as a pure function |
+//! | [`plan`], [`preference`] | Allocate as a pure function; the units that it would rather be given |
 //! | [`pool`], [`registration`], [`kubelet_dir`] | the device plugin service; its way to the kubelet |
 //! | [`node_files`], [`grants`] | libraries and grants on the node's disk |
 //! | [`kubelet_list`], [`pods`], [`pod_watch`] | which container holds which device; its pod |
 //! | [`book`] | all grants in memory: identity, verdicts, series |
 //! | [`records`], [`tailing`] | reading what containers append |
+//! | [`device_events`] | devices that failed or work again, as Events on the node |
 //! | [`publish`], [`http`], [`metrics`] | telling Kubernetes and Prometheus |
 //! | [`selftest`], [`cleanup`] | other commands: is the installation good; take everything off the node |
 //! | [`api`], [`ids`], [`clock`] | generated kubelet API; stable identities; time |
@@ -31,6 +32,7 @@ pub mod book;
 pub mod cleanup;
 pub mod cli;
 pub mod clock;
+pub mod device_events;
 pub mod grants;
 pub mod http;
 pub mod ids;
@@ -43,6 +45,7 @@ pub mod plan;
 pub mod pod_watch;
 pub mod pods;
 pub mod pool;
+pub mod preference;
 pub mod probing;
 pub mod publish;
 pub mod records;

@@ -34,6 +34,8 @@ pub struct Metrics {
     pub outcomes: IntCounterVec,
     /// Health of devices: `{pool,device}`.
     pub device_healthy: GaugeVec,
+    /// Why devices are unhealthy: `{pool,device,reason}`.
+    pub device_unhealthy: GaugeVec,
     /// Devices: `{pool,state}`.
     pub devices: GaugeVec,
     /// Grants: `{state}`.
@@ -83,6 +85,7 @@ impl Metrics {
             init_duration,
             outcomes,
             device_healthy: gauges(&table::DEVICE_HEALTHY)?,
+            device_unhealthy: gauges(&table::DEVICE_UNHEALTHY_INFO)?,
             devices: gauges(&table::DEVICES)?,
             grants: gauges(&table::GRANTS)?,
             registry,

@@ -10,7 +10,7 @@
 //! container waits and says so, instead of starting without the library.
 
 use crate::api::v1beta1::{ContainerAllocateResponse, DeviceSpec, Mount};
-use crate::inventory::{Driver, Snapshot};
+use crate::inventory::{DeviceNode, Direct, Driver, DriverSet, Health, Snapshot, Unit};
 use crate::node_files::{Layout, frame};
 use firstlight_contract::grant::{Device, Grant};
 use firstlight_contract::paths::{container, library};
@@ -56,25 +56,27 @@ pub fn grant(
         return Err(RequestError::Empty);
     }
     // Units of one device are one device in the container, with the sum of their memory.
-    let mut parts: BTreeMap<usize, u64> = BTreeMap::new();
+    let mut parts: BTreeMap<usize, Vec<&Unit>> = BTreeMap::new();
     for id in ids {
-        let (ordinal, _) = snapshot
+        let (ordinal, device) = snapshot
             .device_of(id)
             .ok_or_else(|| RequestError::UnknownDevice { pool: pool.name.clone(), id: id.clone() })?;
-        *parts.entry(ordinal).or_default() += 1;
+        parts.entry(ordinal).or_default().extend(device.units.iter().filter(|unit| unit.id == *id));
     }
     let devices = parts.iter().filter_map(|(ordinal, units)| {
         let device = snapshot.devices.get(*ordinal)?;
-        let share = |bytes: u64| bytes / (device.units.len() as u64).max(1) * units;
+        let share = |bytes: u64| bytes / (device.units.len() as u64).max(1) * units.len() as u64;
+        let quota = |quota: u64, unit: &&Unit| Some(quota.saturating_add(unit.quota_bytes?));
         let whole = device.granted.as_ref()?;
         Some(Device {
             memory_bytes: whole.memory_bytes.map(share),
-            quota_bytes: whole.quota_bytes.map(share),
+            // One part without a quota is none for the whole.
+            quota_bytes: units.iter().try_fold(0, quota),
             ..whole.clone()
         })
     });
     let (driver, nvml) = match &snapshot.driver {
-        Driver::Simulator => (Some(container::DRIVER), Some(container::DRIVER_NVML)),
+        Driver::Simulator | Driver::Direct(_) => (Some(container::DRIVER), Some(container::DRIVER_NVML)),
         Driver::Directory { nvml, .. } => (Some(container::DRIVER), nvml.then_some(container::DRIVER_NVML)),
         Driver::Foreign => (None, None),
     };
@@ -94,14 +96,22 @@ pub fn grant(
 pub fn response(
     pool: &Pool,
     snapshot: &Snapshot,
+    ids: &[String],
     layout: &Layout,
     grant: &GrantOnDisk,
 ) -> ContainerAllocateResponse {
     // Simulator and custom driver are found through the grant only, and quotas are enforced by it: without a
     // grant such a container would run on the CPU, or without its limit. It waits instead.
     if let (GrantOnDisk::Missing(reason), false) = (grant, matches!(snapshot.driver, Driver::Foreign)) {
-        return waiting(reason);
+        return waiting("grant-not-written", reason);
     }
+    let cards = match &snapshot.driver {
+        Driver::Direct(direct) => match Given::new(direct, snapshot, ids) {
+            Ok(given) => Some(given),
+            Err(reason) => return waiting("device-not-usable", &reason),
+        },
+        _ => None,
+    };
     let mut mounts = Mounts::default();
     mounts.frame(layout, frame::LIB, container::SHIM_DIR);
     mounts.file(layout.host("shim").join(library::CUDA), container::SHIM);
@@ -113,7 +123,13 @@ pub fn response(
             mounts.file(layout.host("simulator").join(library::NVML), container::DRIVER_NVML);
         }
         Driver::Directory { path, .. } => mounts.file(path, container::DRIVER_DIR),
-        Driver::Foreign => {}
+        Driver::Direct(_) | Driver::Foreign => {}
+    }
+    if let Some(given) = &cards {
+        mounts.frame(layout, frame::DRIVER, container::DRIVER_DIR);
+        for library in &given.set.main {
+            mounts.file(&library.host, &format!("{}/{}", container::DRIVER_DIR, library.soname));
+        }
     }
     mounts.file(layout.host("bin"), container::BIN_DIR);
     mounts.run(layout, grant);
@@ -127,22 +143,56 @@ pub fn response(
             }
             mounts.file(layout.host("shim").join(library::NVML), &format!("{directory}/{}", library::NVML));
         }
+        // What the driver opens itself it opens by bare name: where the loader looks, not beside the driver.
+        for library in cards.iter().flat_map(|given| &given.set.helpers) {
+            for directory in [container::NVIDIA_LIB_DIR, container::MULTIARCH_LIB_DIR] {
+                mounts.file(&library.host, &format!("{directory}/{}", library.soname));
+            }
+        }
         for version in &pool.cudart {
             mounts.cudart(layout, *version);
         }
     }
-    ContainerAllocateResponse { mounts: mounts.0, ..ContainerAllocateResponse::default() }
+    let devices = cards.iter().flat_map(|given| &given.nodes).map(|node| DeviceSpec {
+        container_path: node.container.clone(),
+        host_path: node.host.to_string_lossy().into_owned(),
+        permissions: "rw".to_owned(),
+    });
+    let devices = devices.collect();
+    ContainerAllocateResponse { mounts: mounts.0, devices, ..ContainerAllocateResponse::default() }
+}
+
+/// What a container of a pool of real cards is given.
+struct Given<'a> {
+    set: &'a DriverSet,
+    nodes: Vec<&'a DeviceNode>,
+}
+
+impl<'a> Given<'a> {
+    /// The error is why a card cannot be used any more: it was healthy when the kubelet chose it.
+    fn new(direct: &'a Direct, snapshot: &'a Snapshot, ids: &[String]) -> Result<Self, String> {
+        let mut cards = BTreeMap::new();
+        for (ordinal, device) in ids.iter().filter_map(|id| snapshot.device_of(id)) {
+            if let Health::Unhealthy(fault) = &device.health {
+                return Err(fault.sentence.clone());
+            }
+            let node = device.node.as_ref().ok_or_else(|| format!("{} has no device node", device.name))?;
+            cards.insert(ordinal, node);
+        }
+        let set = direct.set.as_ref().ok_or("the driver's libraries are not in order")?;
+        Ok(Self { set, nodes: cards.into_values().chain(&direct.control).collect() })
+    }
 }
 
 /// A response with a device that does not exist: the container waits, and its Event shows the path. An error
 /// would make the pod Failed, and its ReplicaSet make the next one at once, without end.
-fn waiting(reason: &str) -> ContainerAllocateResponse {
+fn waiting(what: &str, reason: &str) -> ContainerAllocateResponse {
     let words: String = reason
         .chars()
         .map(|letter| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' })
         .take(120)
         .collect();
-    let path = format!("/dev/firstlight-grant-not-written-cure-and-delete-this-pod/{words}");
+    let path = format!("/dev/firstlight-{what}-cure-and-delete-this-pod/{words}");
     ContainerAllocateResponse {
         devices: vec![DeviceSpec {
             container_path: path.clone(),
@@ -151,39 +201,6 @@ fn waiting(reason: &str) -> ContainerAllocateResponse {
         }],
         ..ContainerAllocateResponse::default()
     }
-}
-
-/// The units to prefer: spread over as many devices as possible, on each device those of the lowest number.
-/// A hint; it never fails, because an error here makes the pod Failed.
-pub fn preferred(snapshot: &Snapshot, available: &[String], must: &[String], size: usize) -> Vec<String> {
-    let ordinal = |id: &String| snapshot.device_of(id).map_or(usize::MAX, |(ordinal, _)| ordinal);
-    let mut chosen: Vec<String> = must.to_vec();
-    let mut used: BTreeMap<usize, usize> = BTreeMap::new();
-    for id in must {
-        *used.entry(ordinal(id)).or_default() += 1;
-    }
-    let mut free: BTreeMap<usize, Vec<&String>> = BTreeMap::new();
-    for id in available.iter().filter(|id| !must.contains(id)) {
-        free.entry(ordinal(id)).or_default().push(id);
-    }
-    for units in free.values_mut() {
-        units.sort_by_key(|id| std::cmp::Reverse((id.len(), (*id).clone())));
-    }
-    while chosen.len() < size {
-        // The device of which this container has least; among those the emptiest.
-        let next = free
-            .iter()
-            .filter(|(_, units)| !units.is_empty())
-            .min_by_key(|(ordinal, units)| {
-                (used.get(*ordinal).copied().unwrap_or(0), std::cmp::Reverse(units.len()))
-            })
-            .map(|(ordinal, _)| *ordinal);
-        let Some(ordinal) = next else { break };
-        let Some(id) = free.get_mut(&ordinal).and_then(Vec::pop) else { break };
-        chosen.push(id.clone());
-        *used.entry(ordinal).or_default() += 1;
-    }
-    chosen
 }
 
 #[derive(Default)]

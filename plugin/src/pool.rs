@@ -16,6 +16,7 @@ use crate::inventory::Snapshot;
 use crate::metrics::Metrics;
 use crate::node_files::Layout;
 use crate::plan::{self, GrantOnDisk, RequestError};
+use crate::preference::{Policy, preferred};
 use firstlight_contract::pools::Pool;
 use futures::stream::{self, BoxStream};
 use std::sync::Arc;
@@ -55,7 +56,7 @@ impl PoolState {
         let grant = plan::grant(&self.pool, &snapshot, &ids, known)?;
         let allocation = Allocation {
             resource: self.pool.resource(),
-            ids: ids.into(),
+            ids: ids.clone().into(),
             build: self.layout.build_id().to_owned(),
             created_ns: clock::now_ns(),
             grant: Box::default(),
@@ -77,7 +78,7 @@ impl PoolState {
                 tracing::error!(pool = self.pool.name, reason, "a grant could not be written");
             }
         }
-        Ok(plan::response(&self.pool, &snapshot, &self.layout, &on_disk))
+        Ok(plan::response(&self.pool, &snapshot, &ids, &self.layout, &on_disk))
     }
 }
 
@@ -102,8 +103,8 @@ impl Service {
 pub fn list(snapshot: &Snapshot) -> ListAndWatchResponse {
     let devices = snapshot.devices.iter().flat_map(|device| {
         let health = if device.health.is_healthy() { HEALTHY } else { UNHEALTHY };
-        device.units.iter().map(move |id| Device {
-            id: id.clone(),
+        device.units.iter().map(move |unit| Device {
+            id: unit.id.clone(),
             health: health.to_owned(),
             topology: device.numa.map(|id| TopologyInfo { nodes: vec![NumaNode { id }] }),
         })
@@ -162,10 +163,12 @@ impl DevicePlugin for Service {
         request: Request<PreferredAllocationRequest>,
     ) -> Result<Response<PreferredAllocationResponse>, Status> {
         let snapshot = Arc::clone(&self.state.snapshot.borrow());
+        let policy = Policy::of(&self.state.pool);
         let answer = |asked: &crate::api::v1beta1::ContainerPreferredAllocationRequest| {
             let size = usize::try_from(asked.allocation_size).unwrap_or(0);
             ContainerPreferredAllocationResponse {
-                device_ids: plan::preferred(
+                device_ids: preferred(
+                    policy,
                     &snapshot,
                     &asked.available_device_ids,
                     &asked.must_include_device_ids,

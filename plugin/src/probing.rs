@@ -2,9 +2,12 @@
 //! looks in a row, so that one that comes and goes does not take pods with it.
 
 use crate::book::Book;
-use crate::inventory::{Driver, Health, Inventory, Snapshot};
+use crate::clock;
+use crate::device_events::Change;
+use crate::inventory::{Driver, Health, Inventory, PoolDevice, Snapshot};
 use crate::kubelet_list::number;
 use crate::metrics::Metrics;
+use firstlight_contract::metrics::HealthReason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +43,9 @@ impl Prober {
         let (sender, receiver) = watch::channel(Arc::clone(&first));
         let prober =
             Self { pool: pool.to_owned(), resource, inventory, sender, good: BTreeMap::new(), book, metrics };
+        // What fails at our start is news, too: whoever was told before may be gone.
+        let nothing = Snapshot { driver: first.driver.clone(), devices: Vec::new(), remark: None };
+        prober.announce(&nothing, &first);
         prober.tell(&first);
         (prober, receiver)
     }
@@ -56,6 +62,7 @@ impl Prober {
         let before = Arc::clone(&self.sender.borrow());
         let now = Arc::new(self.settle(&before, self.inventory.probe()));
         if *now != *before {
+            self.announce(&before, &now);
             self.tell(&now);
             self.sender.send_replace(now);
         }
@@ -66,11 +73,11 @@ impl Prober {
         for device in &mut now.devices {
             let known = before.devices.iter().find(|known| known.name == device.name);
             match (known.map(|known| &known.health), &device.health) {
-                (Some(Health::Unhealthy(reason)), Health::Healthy) => {
+                (Some(Health::Unhealthy(fault)), Health::Healthy) => {
                     let good = self.good.entry(device.name.clone()).or_default();
                     *good += 1;
                     if *good < GOOD_LOOKS {
-                        device.health = Health::Unhealthy(reason.clone());
+                        device.health = Health::Unhealthy(fault.clone());
                     }
                 }
                 _ => {
@@ -79,6 +86,44 @@ impl Prober {
             }
         }
         now
+    }
+
+    /// Says what changed: a device that failed, one that works again.
+    fn announce(&self, before: &Snapshot, now: &Snapshot) {
+        if before.remark != now.remark {
+            let remark = now.remark.as_deref().unwrap_or("nothing: every card of the pool is listed");
+            tracing::info!(pool = self.pool, remark, "cards");
+        }
+        if let (Driver::Direct(direct), true) =
+            (&now.driver, before.driver != now.driver || before.devices.is_empty())
+        {
+            let version = direct.set.as_ref().map_or("none", |set| set.version.as_str());
+            tracing::info!(pool = self.pool, version, mode = "direct", "driver");
+        }
+        for device in &now.devices {
+            let known = before.devices.iter().find(|known| known.name == device.name);
+            let unhealthy = match (known.map(|known| &known.health), &device.health) {
+                (Some(Health::Healthy) | None, Health::Unhealthy(fault)) => Some(fault.sentence.clone()),
+                (Some(Health::Unhealthy(_)), Health::Healthy) => None,
+                _ => continue,
+            };
+            let (pool, device) = (self.pool.clone(), device.name.clone());
+            self.book.changes.push(Change { pool, device, unhealthy, time_ns: clock::now_ns() });
+        }
+    }
+
+    /// At most one reason stands at a time.
+    fn reason(&self, device: &PoolDevice) {
+        for reason in HealthReason::ALL {
+            let labels = [self.pool.as_str(), device.name.as_str(), reason.as_str()];
+            match &device.health {
+                Health::Unhealthy(fault) if fault.reason == reason => {
+                    self.metrics.device_unhealthy.with_label_values(&labels).set(1.0);
+                }
+                // Most were never set; that is no mistake.
+                _ => drop(self.metrics.device_unhealthy.remove_label_values(&labels)),
+            }
+        }
     }
 
     fn tell(&self, snapshot: &Snapshot) {
@@ -93,11 +138,13 @@ impl Prober {
                     .with_label_values(&[self.pool.as_str(), &device.name])
                     .set(if healthy { 1.0 } else { 0.0 });
             }
+            self.reason(device);
             match &device.health {
                 Health::Healthy => allocatable += device.units.len(),
-                Health::Unhealthy(reason) => {
+                Health::Unhealthy(fault) => {
+                    let reason = &fault.sentence;
                     tracing::warn!(pool = self.pool, device = device.name, reason, "unhealthy");
-                    unhealthy.extend(device.units.iter().cloned());
+                    unhealthy.extend(device.units.iter().map(|unit| unit.id.clone()));
                 }
             }
         }
@@ -107,33 +154,4 @@ impl Prober {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::inventory::Custom;
-    use firstlight_contract::paths::library;
-
-    #[test]
-    fn a_failed_device_is_trusted_again_after_three_good_looks() {
-        let node = tempfile::tempdir().unwrap();
-        let library = node.path().join(library::CUDA);
-        std::fs::write(&library, "elf").unwrap();
-        let inventory = Box::new(Custom::new(node.path().to_owned(), 1));
-        let metrics = Arc::new(Metrics::new().unwrap());
-        let (mut prober, snapshot) =
-            Prober::new("mine", "firstlight.dev/mine".into(), inventory, Arc::default(), metrics);
-        let healthy = || snapshot.borrow().devices[0].health.is_healthy();
-        assert!(healthy());
-        std::fs::remove_file(&library).unwrap();
-        prober.look();
-        assert!(!healthy());
-        std::fs::write(&library, "elf").unwrap();
-        let looks: Vec<bool> = (0..3)
-            .map(|_| {
-                prober.look();
-                healthy()
-            })
-            .collect();
-        assert_eq!(looks, [false, false, true]);
-        assert!(prober.book.lock().unhealthy["firstlight.dev/mine"].is_empty());
-    }
-}
+mod tests;

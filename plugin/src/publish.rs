@@ -4,6 +4,7 @@
 use crate::book::Book;
 use crate::book::judging::{WantedCondition, WantedEvent};
 use crate::clock;
+use crate::device_events::{self, Change};
 use crate::ids;
 use crate::metrics::Metrics;
 use crate::pod_watch;
@@ -87,6 +88,12 @@ impl Publisher {
                 }
             }
         }
+        for change in self.book.changes.all() {
+            match self.write_change(&change).await {
+                Ok(()) => self.book.changes.told(&change),
+                Err(error) => good &= self.failed("event", device_events::NAMESPACE, &change.device, &error),
+            }
+        }
         self.forget();
         if good {
             self.book.published(&standing);
@@ -117,6 +124,16 @@ impl Publisher {
             {
                 Ok(())
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn write_change(&self, change: &Change) -> Result<(), Error> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), device_events::NAMESPACE);
+        let event = device_events::event(change, &self.node, Timestamp::now());
+        match api.create(&PostParams::default(), &event).await {
+            Ok(_) => Ok(()),
+            Err(Error::Api(status)) if status.code == 409 => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -166,3 +166,36 @@ async fn without_a_kubelet_the_agent_waits_and_says_so() {
     node.kubelet.start();
     eventually("ready", || node.get("/readyz").0 == 200).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_gets_its_first_card_serves_it_and_a_lost_card_stays_listed() {
+    const GPU: &str = "firstlight.dev/gpu";
+    let mut node = Node::new("pools: [{name: gpu, kind: whole}]").await;
+    node.start_agent().await;
+    eventually("it answers", || node.get("/readyz").1.contains("this node has no NVIDIA card")).await;
+    let uuid = node.put_card(0);
+    eventually("the card is served", || node.kubelet.healthy(GPU) == [uuid.clone()]).await;
+    let response = node.kubelet.allocate(GPU, &[&uuid]).await.unwrap().container_responses.remove(0);
+    let card = node.root.path().join("host/dev/nvidia0").display().to_string();
+    assert_eq!(
+        (&response.devices[0].host_path, response.devices[0].container_path.as_str()),
+        (&card, "/dev/nvidia0")
+    );
+    let driver =
+        response.mounts.iter().find(|mount| mount.container_path == "/opt/firstlight/driver/libcuda.so.1");
+    assert!(driver.unwrap().host_path.ends_with("host/usr/lib64/libcuda.so.535.104.05"), "{driver:?}");
+    std::fs::remove_dir_all(node.root.path().join("host/sys/bus/pci/devices/0000:40:00.0")).unwrap();
+    eventually("unhealthy", || node.kubelet.healthy(GPU).is_empty()).await;
+    assert_eq!(node.kubelet.lists(GPU).last().unwrap().len(), 1, "still listed");
+    let response = node.kubelet.allocate(GPU, &[&uuid]).await.unwrap().container_responses.remove(0);
+    assert!(response.devices[0].host_path.starts_with("/dev/firstlight-device-not-usable"), "{response:?}");
+    eventually("the Event on the node", || node.api.events() == ["DeviceUnhealthy"]).await;
+    assert!(node.metric(&format!("firstlight_device_healthy{{device=\"{uuid}\",pool=\"gpu\"}} 0")));
+    let reason =
+        format!("firstlight_device_unhealthy_info{{device=\"{uuid}\",pool=\"gpu\",reason=\"gone\"}} 1");
+    assert!(node.metric(&reason));
+    node.put_card(0);
+    eventually("it is trusted again", || node.kubelet.healthy(GPU) == [uuid.clone()]).await;
+    assert!(!node.get("/metrics").1.contains("firstlight_device_unhealthy_info{"));
+    eventually("and told", || node.api.events() == ["DeviceUnhealthy", "DeviceHealthy"]).await;
+}

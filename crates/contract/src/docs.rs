@@ -7,13 +7,13 @@ use crate::metrics::{
 use std::fmt::Write as _;
 
 /// What the values of each label are.
-const LABELS: [(&str, &str); 15] = [
+const LABELS: [(&str, &str); 16] = [
     ("namespace", "the user's pod or workload, not ours: scrape with `honor_labels: true`"),
     ("pod", "the user's pod"),
     ("container", "the user's container"),
     (
         "kind",
-        "kind of the pool: `simulated`, `observer` or `custom`; of an object that was not injected: `Pod`, \
+        "kind of the pool: `whole`, `slice`, `simulated`, `observer` or `custom`; of an object that was not injected: `Pod`, \
          `Deployment`, `StatefulSet`, `DaemonSet`, `CronJob`, `Job`",
     ),
     (
@@ -27,6 +27,11 @@ const LABELS: [(&str, &str); 15] = [
     (
         "state",
         "of devices: `allocatable`, `allocated`; of grants: `owned`, or `unknown` while no pod is known to hold it",
+    ),
+    (
+        "reason",
+        "why a device is unhealthy: `gone`, `off-the-bus`, `excluded`, `contested` (two pools claim it), `driver`, \
+         `device-node`, `memory-unknown`",
     ),
     ("code", "a gRPC code, such as `OK` or `InvalidArgument`"),
     ("result", "`ok` or `error`"),

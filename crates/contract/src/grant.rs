@@ -306,13 +306,7 @@ mod parsed {
     }
 
     fn is_uuid(text: &str) -> bool {
-        text.strip_prefix("GPU-").is_some_and(|uuid| {
-            uuid.len() == 36
-                && uuid.bytes().enumerate().all(|(index, byte)| match index {
-                    8 | 13 | 18 | 23 => byte == b'-',
-                    _ => byte.is_ascii_hexdigit(),
-                })
-        })
+        crate::card::uuid(text).is_some()
     }
 
     fn refuse(line: usize, key: &str, value: &str, wanted: &str) -> GrantError {

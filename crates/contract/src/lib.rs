@@ -7,15 +7,19 @@
 //! | [`paths`] | paths in the container and on the node |
 //! | [`metrics`] | the table of metrics: names, labels, help |
 //! | `docs` | `docs/metrics.md` (feature `std`) |
+//! | `card` | how a real card is named: UUID, PCI id, model (feature `std`) |
 //! | [`grant`] | the file that tells shim and simulator what a container was given |
 //! | [`record`] | 64-byte records: layout, kinds, encoding (`no_std`) |
 //! | `decode` | records from foreign bytes (feature `std`) |
 //! | `fault` | the grammar of `firstlight.dev/simulate` (feature `std`) |
 //! | `preflight` | what the preflight found in a container (feature `std`) |
+//! | `ld_cache` | `/etc/ld.so.cache`, of an image or of a node (feature `std`) |
 //! | `models` | the GPU models that the simulator can be |
 //! | `pools` | pool configuration, YAML (feature `pools`) |
 #![cfg_attr(not(feature = "std"), no_std)]
 
+#[cfg(feature = "std")]
+pub mod card;
 #[cfg(feature = "std")]
 pub mod decode;
 #[cfg(feature = "std")]
@@ -23,6 +27,8 @@ pub mod docs;
 #[cfg(feature = "std")]
 pub mod fault;
 pub mod grant;
+#[cfg(feature = "std")]
+pub mod ld_cache;
 pub mod metrics;
 pub mod models;
 pub mod names;

@@ -102,6 +102,8 @@ metrics! {
         "Outcomes of CUDA initialisation on this node since the plugin's start; stays when a pod goes."
     DEVICE_HEALTHY "firstlight_device_healthy" Gauge Node ["pool", "device"]
         "1 while a device is healthy."
+    DEVICE_UNHEALTHY_INFO "firstlight_device_unhealthy_info" Gauge Node ["pool", "device", "reason"]
+        "1 while a device is unhealthy, with the reason; the sentence is in log and Event."
     DEVICES "firstlight_devices" Gauge Node ["pool", "state"]
         "Units that can be allocated, and those that are."
     GRANTS "firstlight_grants" Gauge Node ["state"]
@@ -136,6 +138,51 @@ metrics! {
         "Calls that failed in the search for what was not injected; they are made again."
     BUILD_INFO "firstlight_build_info" Gauge Every ["version"]
         "Constant 1."
+}
+
+/// Why a device is unhealthy, label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HealthReason {
+    /// It was there once.
+    Gone,
+    /// Its PCI registers answer nothing.
+    OffTheBus,
+    /// The administrator excluded it from the driver.
+    Excluded,
+    /// Two pools claim it.
+    Contested,
+    /// The kernel module or the driver's libraries are missing, incomplete or of different versions.
+    Driver,
+    /// A device node is missing.
+    DeviceNode,
+    /// It cannot be divided, because its memory is not known.
+    MemoryUnknown,
+}
+
+impl HealthReason {
+    /// All values, in the table's order.
+    pub const ALL: [Self; 7] = [
+        Self::Gone,
+        Self::OffTheBus,
+        Self::Excluded,
+        Self::Contested,
+        Self::Driver,
+        Self::DeviceNode,
+        Self::MemoryUnknown,
+    ];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::OffTheBus => "off-the-bus",
+            Self::Excluded => "excluded",
+            Self::Contested => "contested",
+            Self::Driver => "driver",
+            Self::DeviceNode => "device-node",
+            Self::MemoryUnknown => "memory-unknown",
+        }
+    }
 }
 
 /// Outcome of a CUDA initialisation, label `outcome`.

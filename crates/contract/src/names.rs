@@ -86,6 +86,10 @@ pub mod event {
     pub const CUDA_INIT_FAILED: &str = "CudaInitFailed";
     /// The GPU is there, the runner is not on it.
     pub const CUDA_FALLBACK: &str = "CudaFallback";
+    /// A device of a pool cannot be allocated any more; on the node, the message names the reason.
+    pub const DEVICE_UNHEALTHY: &str = "DeviceUnhealthy";
+    /// It can be allocated again.
+    pub const DEVICE_HEALTHY: &str = "DeviceHealthy";
     /// Annotated, but not injected.
     pub const NOT_INJECTED: &str = "NotInjected";
 }

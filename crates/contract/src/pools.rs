@@ -16,6 +16,16 @@
 //!     kind: custom
 //!     driver: /opt/my-driver # directory on the node with libcuda.so.1 (and libnvidia-ml.so.1)
 //!     devices: 1             # containers at a time, 1–64, default 1
+//!   - name: gpu
+//!     kind: whole            # a real card for one container at a time
+//!     devices: all           # or a list of UUIDs, PCI ids and models ("*A40"); a card is in exactly one pool
+//!     driver: auto           # auto or direct: the node's libraries, mounted by us
+//!   - name: shared
+//!     kind: slice
+//!     devices: ["*L4"]
+//!     slices: 4              # equal parts of each card; or sizes: [8GiB, 16GiB]
+//!     memory: 24GiB          # of each card, for equal parts
+//!     placement: spread      # or pack: where several parts for one container come from
 //! ```
 //!
 //! Every mistake is reported, with its path and what is allowed.
@@ -26,8 +36,11 @@ use crate::names::RESOURCE_PREFIX;
 use std::collections::BTreeSet;
 use std::fmt;
 
+pub mod bytes;
+pub mod cards;
 mod node;
 
+use cards::{Cards, Placement, Shares};
 use node::Node;
 
 /// A checked configuration.
@@ -64,6 +77,22 @@ pub enum PoolSpec {
     Observer {
         /// Containers at a time on each node.
         seats: u32,
+    },
+    /// Real cards, each for one container at a time.
+    Whole {
+        /// Which.
+        cards: Cards,
+    },
+    /// Real cards in parts, each with a memory quota.
+    Slice {
+        /// Which.
+        cards: Cards,
+        /// The parts of each.
+        shares: Shares,
+        /// Memory of each card, where the configuration says it.
+        memory_bytes: Option<u64>,
+        /// Where several parts for one container come from.
+        placement: Placement,
     },
     /// The operator's own driver.
     Custom {
@@ -103,6 +132,16 @@ impl Pool {
             PoolSpec::Simulated { .. } => PoolKind::Simulated,
             PoolSpec::Observer { .. } => PoolKind::Observer,
             PoolSpec::Custom { .. } => PoolKind::Custom,
+            PoolSpec::Whole { .. } => PoolKind::Whole,
+            PoolSpec::Slice { .. } => PoolKind::Slice,
+        }
+    }
+
+    /// Which cards, in pools of real ones.
+    pub const fn cards(&self) -> Option<&Cards> {
+        match &self.spec {
+            PoolSpec::Whole { cards } | PoolSpec::Slice { cards, .. } => Some(cards),
+            _ => None,
         }
     }
 
@@ -182,12 +221,13 @@ fn read_root(root: &Node, mistakes: &mut Mistakes) -> Vec<Pool> {
         let mut fields = Fields { path: format!("pools[{index}]"), node: item, mistakes };
         let Some(pool) = fields.pool() else { continue };
         if names.insert(pool.name.clone()) {
-            pools.push(pool);
+            pools.push((index, pool));
         } else {
             fields.wrong("name", format!("{:?} is the name of an earlier pool; names are unique", pool.name));
         }
     }
-    pools
+    cards::overlaps(&pools, mistakes);
+    pools.into_iter().map(|(_, pool)| pool).collect()
 }
 
 struct Fields<'a> {
@@ -228,7 +268,7 @@ impl Fields<'_> {
     }
 
     fn spec(&mut self) -> Option<PoolSpec> {
-        const WANTED: &str = "simulated, observer, custom";
+        const WANTED: &str = "whole, slice, simulated, observer, custom";
         let kind = match self.node.get("kind") {
             Some(Node::Text(word)) => {
                 PoolKind::from_word(word).ok_or_else(|| format!("{word:?}; allowed are {WANTED}"))
@@ -253,16 +293,8 @@ impl Fields<'_> {
                 let (devices, driver) = (self.number("devices", 1, 64), self.driver());
                 Some(PoolSpec::Custom { driver: driver?, devices: devices? })
             }
-            Ok(kind @ (PoolKind::Whole | PoolKind::Slice)) => {
-                let word = kind.as_str();
-                self.wrong(
-                    "kind",
-                    format!(
-                        "{word:?} needs real cards, which this version does not serve; allowed are {WANTED}"
-                    ),
-                );
-                None
-            }
+            Ok(PoolKind::Whole) => self.whole(),
+            Ok(PoolKind::Slice) => self.slice(),
             Err(problem) => {
                 self.wrong("kind", problem);
                 None
@@ -407,11 +439,6 @@ mod tests {
     fn a_name_that_stands_twice_is_refused() {
         let found = mistakes("pools:\n- {name: a, kind: observer}\n- {name: a, kind: simulated}\n");
         assert_eq!(found, ["pools[1].name: \"a\" is the name of an earlier pool; names are unique"]);
-    }
-
-    #[test]
-    fn a_pool_of_real_cards_is_refused_with_the_reason() {
-        assert!(mistakes("pools:\n- {name: gpu, kind: whole}\n")[0].contains("needs real cards"));
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! | [`supervise`] | everything in its order |
 //! | [`report`] | findings as they come: said, collected, written |
 //! | [`image`], [`ollama`], [`backend`] | what the image brings |
-//! | [`loader`], [`ld_cache`] | where the dynamic loader looks (pure) |
+//! | [`loader`] | where the dynamic loader looks (pure); its cache is read in the contract |
 //! | [`files`], [`elf`], [`preloads`], [`nodes`] | what lies there |
 //! | [`child`] | a process with limits on its time and words |
 //! | [`steps`] | the dynamic half's steps, and what its end means (pure) |
@@ -29,7 +29,6 @@ pub mod child;
 pub mod elf;
 pub mod files;
 pub mod image;
-pub mod ld_cache;
 pub mod loader;
 pub mod nodes;
 pub mod ollama;

@@ -1,7 +1,8 @@
 //! Objects that are preloaded beside ours: named by the environment or by the image.
 
 use crate::elf::{self, Unfit};
-use crate::{files, ld_cache, loader};
+use crate::{files, loader};
+use firstlight_contract::ld_cache;
 use firstlight_contract::names::env;
 use firstlight_contract::paths::container;
 use firstlight_contract::preflight::{Finding, Outcome, Probe};

@@ -1,6 +1,7 @@
 //! The operator's own driver: healthy while its directory on the node holds `libcuda.so.1`.
 
-use super::{Driver, Health, Inventory, PoolDevice, Snapshot};
+use super::{Driver, Fault, Health, Inventory, PoolDevice, Snapshot, Unit};
+use firstlight_contract::metrics::HealthReason;
 use firstlight_contract::paths::library;
 use std::path::PathBuf;
 
@@ -18,14 +19,15 @@ impl Custom {
     }
 
     fn health(&self) -> Health {
+        let unfit = |sentence| Health::Unhealthy(Fault::new(HealthReason::Driver, sentence));
         let library = self.driver.join(library::CUDA);
         match std::fs::metadata(&library) {
             Ok(found) if found.is_file() => Health::Healthy,
-            Ok(_) => Health::Unhealthy(format!(
+            Ok(_) => unfit(format!(
                 "{} is no file; put the driver's library there, or change the pool's `driver`",
                 library.display()
             )),
-            Err(error) => Health::Unhealthy(format!(
+            Err(error) => unfit(format!(
                 "{}: {error}; put the driver's library there (and mount the directory into the plugin at the \
                  same path), or change the pool's `driver`",
                 library.display()
@@ -44,7 +46,8 @@ impl Inventory for Custom {
                 health: health.clone(),
                 numa: None,
                 granted: None,
-                units: vec![id],
+                node: None,
+                units: vec![Unit::whole(id)],
             }
         };
         Snapshot {
@@ -53,6 +56,7 @@ impl Inventory for Custom {
                 nvml: self.driver.join(library::NVML).is_file(),
             },
             devices: (0..self.devices).map(device).collect(),
+            remark: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Seats: the right to be observed. The GPU itself comes from another vendor's device plugin.
 
-use super::{Driver, Health, Inventory, PoolDevice, Snapshot};
+use super::{Driver, Health, Inventory, PoolDevice, Snapshot, Unit};
 
 /// An observer pool's seats.
 #[derive(Clone, Debug)]
@@ -22,8 +22,9 @@ impl Inventory for Observer {
             health: Health::Healthy,
             numa: None,
             granted: None,
-            units: vec![seat.clone()],
+            node: None,
+            units: vec![Unit::whole(seat.clone())],
         };
-        Snapshot { driver: Driver::Foreign, devices: self.seats.iter().map(device).collect() }
+        Snapshot { driver: Driver::Foreign, devices: self.seats.iter().map(device).collect(), remark: None }
     }
 }

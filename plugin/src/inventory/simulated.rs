@@ -1,6 +1,6 @@
 //! GPUs that do not exist: always there, always healthy, the same on every start.
 
-use super::{Driver, Health, Inventory, PoolDevice, Snapshot};
+use super::{Driver, Health, Inventory, PoolDevice, Snapshot, Unit};
 use crate::ids;
 use firstlight_contract::grant::Device;
 use firstlight_contract::models;
@@ -31,7 +31,8 @@ impl Simulated {
                     memory_bytes: memory,
                     quota_bytes: None,
                 }),
-                units: (0..slices).map(|slice| format!("sim-{index}::{slice}")).collect(),
+                node: None,
+                units: (0..slices).map(|slice| Unit::whole(format!("sim-{index}::{slice}"))).collect(),
             }
         };
         Self { devices: (0..devices).map(device).collect() }
@@ -40,7 +41,7 @@ impl Simulated {
 
 impl Inventory for Simulated {
     fn probe(&self) -> Snapshot {
-        Snapshot { driver: Driver::Simulator, devices: self.devices.clone() }
+        Snapshot { driver: Driver::Simulator, devices: self.devices.clone(), remark: None }
     }
 }
 
@@ -52,7 +53,7 @@ mod tests {
     fn two_starts_give_the_same_devices_byte_for_byte() {
         let start = || Simulated::new("node-a", "simulated", 8, "SIM-A40", 64).probe();
         assert_eq!(start(), start());
-        assert_eq!(start().devices[7].units[63], "sim-7::63");
+        assert_eq!(start().devices[7].units[63].id, "sim-7::63");
     }
 
     #[test]

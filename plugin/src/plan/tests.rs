@@ -1,6 +1,8 @@
 use super::*;
-use crate::inventory::{Health, Inventory, Observer, PoolDevice, Simulated};
+use crate::inventory::nvidia::driver::Library;
+use crate::inventory::{Fault, Inventory, Observer, PoolDevice, Simulated};
 use firstlight_contract::grant::PoolKind;
+use firstlight_contract::metrics::HealthReason;
 use firstlight_contract::pools::Pools;
 use proptest::prelude::*;
 
@@ -20,9 +22,17 @@ fn custom(nvml: bool) -> (Pool, Snapshot) {
         health: Health::Healthy,
         numa: None,
         granted: None,
-        units: vec!["custom-0".to_owned()],
+        node: None,
+        units: vec![Unit::whole("custom-0".to_owned())],
     };
-    (pool, Snapshot { driver: Driver::Directory { path: "/opt/mine".into(), nvml }, devices: vec![device] })
+    (
+        pool,
+        Snapshot {
+            driver: Driver::Directory { path: "/opt/mine".into(), nvml },
+            devices: vec![device],
+            remark: None,
+        },
+    )
 }
 
 fn observer() -> (Pool, Snapshot) {
@@ -58,7 +68,7 @@ fn golden(response: &ContainerAllocateResponse) -> Vec<String> {
 fn a_simulated_container_gets_shim_simulator_grant_and_the_names_that_clients_open() {
     let (pool, snapshot) = simulated();
     assert_eq!(
-        golden(&response(&pool, &snapshot, &layout(), &complete())),
+        golden(&response(&pool, &snapshot, &[], &layout(), &complete())),
         [
             "/opt/firstlight/lib < B/frames/lib",
             "/opt/firstlight/lib/libcuda.so.1 < B/shim/libcuda.so.1",
@@ -89,18 +99,104 @@ fn a_simulated_container_gets_shim_simulator_grant_and_the_names_that_clients_op
 #[test]
 fn a_custom_container_gets_the_operators_directory_as_its_driver() {
     let (pool, snapshot) = custom(false);
-    let lines = golden(&response(&pool, &snapshot, &layout(), &complete()));
+    let lines = golden(&response(&pool, &snapshot, &[], &layout(), &complete()));
     assert!(lines.contains(&"/opt/firstlight/driver < /opt/mine".to_owned()), "{lines:#?}");
     assert!(lines.contains(&"/usr/local/nvidia/lib64/libcuda.so.1 < B/shim/libcuda.so.1".to_owned()));
     let grant = grant(&pool, &snapshot, &ids(&["custom-0"]), "f".repeat(32)).unwrap();
     assert_eq!((grant.driver.as_deref(), grant.nvml), (Some(container::DRIVER), None));
 }
 
+fn cards() -> (Pool, Snapshot) {
+    let pool = pool("{name: shared, kind: slice, sizes: [8GiB, 16GiB], memory: 24GiB}");
+    let node = |name: &str| DeviceNode { host: name.into(), container: name.to_owned() };
+    let library = |host: &str, soname: &str| Library { host: host.into(), soname: soname.to_owned() };
+    let card = |index: usize| {
+        let uuid = format!("GPU-00000000-0000-0000-0000-00000000000{index}");
+        let unit = |part, quota: u64| Unit { id: format!("{uuid}::{part}"), quota_bytes: Some(quota << 30) };
+        PoolDevice {
+            name: uuid.clone(),
+            health: Health::Healthy,
+            numa: None,
+            granted: Some(Device { uuid: uuid.clone(), ..Device::default() }),
+            node: Some(node(&format!("/dev/nvidia{index}"))),
+            units: vec![unit(0, 8), unit(1, 16)],
+        }
+    };
+    let set = DriverSet {
+        version: "535.104.05".to_owned(),
+        main: vec![
+            library("/n/libcuda.so.535.104.05", "libcuda.so.1"),
+            library("/n/libnvidia-ml.so.535.104.05", "libnvidia-ml.so.1"),
+        ],
+        helpers: vec![library("/n/libnvidia-ptxjitcompiler.so.535.104.05", "libnvidia-ptxjitcompiler.so.1")],
+    };
+    let direct = Direct { set: Some(set), control: vec![node("/dev/nvidiactl"), node("/dev/nvidia-uvm")] };
+    (pool, Snapshot { driver: Driver::Direct(direct), devices: vec![card(0), card(1)], remark: None })
+}
+
+fn unit(card: usize, part: usize) -> String {
+    format!("GPU-00000000-0000-0000-0000-00000000000{card}::{part}")
+}
+
+#[test]
+fn a_container_with_a_card_gets_the_nodes_driver_behind_the_shim() {
+    let (pool, snapshot) = cards();
+    let response = response(&pool, &snapshot, &[unit(1, 0)], &layout(), &complete());
+    let lines = golden(&response);
+    for line in [
+        "/opt/firstlight/driver < B/frames/driver",
+        "/opt/firstlight/driver/libcuda.so.1 < /n/libcuda.so.535.104.05",
+        "/opt/firstlight/driver/libnvidia-ml.so.1 < /n/libnvidia-ml.so.535.104.05",
+        "/usr/local/nvidia/lib64/libcuda.so.1 < B/shim/libcuda.so.1",
+        "/usr/local/nvidia/lib64/libnvidia-ptxjitcompiler.so.1 < /n/libnvidia-ptxjitcompiler.so.535.104.05",
+        "/usr/lib/x86_64-linux-gnu/libnvidia-ptxjitcompiler.so.1 < /n/libnvidia-ptxjitcompiler.so.535.104.05",
+    ] {
+        assert!(lines.contains(&line.to_owned()), "no {line} in {lines:#?}");
+    }
+    let devices: Vec<_> =
+        response.devices.iter().map(|node| (&*node.host_path, &*node.permissions)).collect();
+    assert_eq!(devices, [("/dev/nvidia1", "rw"), ("/dev/nvidiactl", "rw"), ("/dev/nvidia-uvm", "rw")]);
+    let places: std::collections::BTreeSet<_> = lines.iter().map(|line| line.split(' ').next()).collect();
+    assert_eq!(places.len(), lines.len(), "two mounts in one place");
+}
+
+#[test]
+fn parts_of_two_cards_are_two_devices_each_with_its_own_quota() {
+    let (pool, snapshot) = cards();
+    let ids = [unit(0, 0), unit(0, 1), unit(1, 0)];
+    let grant = grant(&pool, &snapshot, &ids, "f".repeat(32)).unwrap();
+    let quotas: Vec<_> = grant.devices.iter().map(|device| device.quota_bytes.unwrap() >> 30).collect();
+    assert_eq!(quotas, [24, 8]);
+    assert_eq!(
+        (grant.driver.as_deref(), grant.nvml.as_deref()),
+        (Some(container::DRIVER), Some(container::DRIVER_NVML))
+    );
+    assert_eq!(response(&pool, &snapshot, &ids, &layout(), &complete()).devices.len(), 4);
+}
+
+#[test]
+fn a_card_that_vanished_since_the_kubelet_chose_it_makes_the_container_wait() {
+    let (pool, mut snapshot) = cards();
+    snapshot.devices[1].health = Health::Unhealthy(Fault::new(HealthReason::Gone, "GPU-1 is gone"));
+    let waits = response(&pool, &snapshot, &[unit(1, 0)], &layout(), &complete());
+    assert!(waits.devices[0].host_path.ends_with("/GPU-1-is-gone"), "{waits:?}");
+    assert!(waits.mounts.is_empty());
+    assert!(!response(&pool, &snapshot, &[unit(0, 0)], &layout(), &complete()).mounts.is_empty());
+}
+
+#[test]
+fn a_part_of_a_card_without_a_grant_waits() {
+    let (pool, snapshot) = cards();
+    let missing = GrantOnDisk::Missing("No space left on device (os error 28)".to_owned());
+    let waits = response(&pool, &snapshot, &[unit(0, 0)], &layout(), &missing);
+    assert!(waits.devices[0].host_path.contains("grant-not-written"), "{waits:?}");
+}
+
 #[test]
 fn an_observed_container_gets_nothing_outside_our_own_folders() {
     let (pool, snapshot) = observer();
     assert_eq!(
-        golden(&response(&pool, &snapshot, &layout(), &complete())),
+        golden(&response(&pool, &snapshot, &[], &layout(), &complete())),
         [
             "/opt/firstlight/lib < B/frames/lib",
             "/opt/firstlight/lib/libcuda.so.1 < B/shim/libcuda.so.1",
@@ -129,7 +225,7 @@ fn two_slices_of_one_device_are_one_device_with_their_memory() {
 fn a_container_whose_grant_cannot_be_written_waits_and_names_the_reason() {
     for (pool, snapshot) in [simulated(), custom(true)] {
         let missing = GrantOnDisk::Missing("No space left on device (os error 28)".to_owned());
-        let response = response(&pool, &snapshot, &layout(), &missing);
+        let response = response(&pool, &snapshot, &[], &layout(), &missing);
         assert!(response.mounts.is_empty());
         assert!(
             response.devices[0].host_path.ends_with("/No-space-left-on-device--os-error-28-"),
@@ -141,7 +237,8 @@ fn a_container_whose_grant_cannot_be_written_waits_and_names_the_reason() {
 #[test]
 fn an_observed_container_whose_grant_cannot_be_written_goes_on_without_records() {
     let (pool, snapshot) = observer();
-    let lines = golden(&response(&pool, &snapshot, &layout(), &GrantOnDisk::Missing("read-only".to_owned())));
+    let lines =
+        golden(&response(&pool, &snapshot, &[], &layout(), &GrantOnDisk::Missing("read-only".to_owned())));
     assert!(lines.iter().any(|line| line.starts_with(container::SHIM)));
     assert!(!lines.iter().any(|line| line.contains("/run/firstlight")), "{lines:#?}");
 }
@@ -149,7 +246,8 @@ fn an_observed_container_whose_grant_cannot_be_written_goes_on_without_records()
 #[test]
 fn a_grant_without_records_is_mounted_alone() {
     let (pool, snapshot) = simulated();
-    let lines = golden(&response(&pool, &snapshot, &layout(), &GrantOnDisk::WithoutRecords("/g".into())));
+    let lines =
+        golden(&response(&pool, &snapshot, &[], &layout(), &GrantOnDisk::WithoutRecords("/g".into())));
     assert!(lines.contains(&"/run/firstlight/grant < /g/grant".to_owned()));
     assert!(!lines.iter().any(|line| line.contains("records")), "{lines:#?}");
 }
@@ -162,28 +260,7 @@ fn only_a_bad_request_is_an_error() {
     assert_eq!(error.to_string(), "pool simulated has no device \"sim-9::0\"");
 }
 
-#[test]
-fn two_units_are_preferred_on_two_devices() {
-    let (_, snapshot) = simulated();
-    let available: Vec<String> = snapshot.devices.iter().flat_map(|device| device.units.clone()).collect();
-    let chosen = preferred(&snapshot, &available, &[], 2);
-    assert_eq!(chosen, ["sim-0::0", "sim-1::0"]);
-    assert_eq!(preferred(&snapshot, &available, &ids(&["sim-0::2"]), 2), ["sim-0::2", "sim-1::0"]);
-}
-
 proptest! {
-    #[test]
-    fn a_preference_is_always_of_the_size_asked_for_and_available(
-        picks in proptest::collection::btree_set(0usize..8, 0..8), size in 0usize..10,
-    ) {
-        let (_, snapshot) = simulated();
-        let all: Vec<String> = snapshot.devices.iter().flat_map(|device| device.units.clone()).collect();
-        let available: Vec<String> = picks.iter().map(|pick| all[*pick].clone()).collect();
-        let chosen = preferred(&snapshot, &available, &[], size);
-        prop_assert_eq!(chosen.len(), size.min(available.len()));
-        prop_assert!(chosen.iter().all(|id| available.contains(id)));
-    }
-
     #[test]
     fn no_request_panics_or_gives_more_memory_than_there_is(
         wanted in proptest::collection::vec("sim-[0-3]::[0-5]|[a-z]{0,3}", 0..12),

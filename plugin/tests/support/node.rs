@@ -74,8 +74,42 @@ impl Node {
             format!("--state-dir={}", path("state")),
             format!("--device-plugins-dir={}", path("device-plugins")),
             format!("--pod-resources-dir={}", path("pod-resources")),
+            format!("--node-root={}", path("host")),
+            format!("--host-node-root={}", path("host")),
+            format!("--sysfs={}", path("host/sys")),
+            format!("--procfs={}", path("host/proc")),
             format!("--listen=127.0.0.1:{}", self.port),
         ]
+    }
+
+    /// A file of the node's, below its root.
+    pub fn put(&self, path: &str, text: &str) {
+        let path = self.root.path().join("host").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// A real card as the kernel shows it, with its driver.
+    pub fn put_card(&self, minor: u32) -> String {
+        let (uuid, place) =
+            (format!("GPU-00000000-0000-0000-0000-{minor:012}"), format!("0000:4{minor}:00.0"));
+        for (name, value) in [("vendor", "0x10de"), ("class", "0x030200"), ("numa_node", "0")] {
+            self.put(&format!("sys/bus/pci/devices/{place}/{name}"), value);
+        }
+        let text =
+            format!("Model: NVIDIA A40\nGPU UUID: {uuid}\nDevice Minor: {minor}\nBus Location: {place}\n");
+        self.put(&format!("proc/driver/nvidia/gpus/{place}/information"), &text);
+        self.put(
+            "proc/driver/nvidia/version",
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat\n",
+        );
+        for name in [&format!("nvidia{minor}"), "nvidiactl", "nvidia-uvm"] {
+            self.put(&format!("dev/{name}"), "");
+        }
+        for stem in ["libcuda", "libnvidia-ml", "libnvidia-ptxjitcompiler"] {
+            self.put(&format!("usr/lib64/{stem}.so.535.104.05"), "\x7fELF");
+        }
+        uuid
     }
 
     pub async fn start_agent(&mut self) {

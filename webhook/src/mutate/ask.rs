@@ -149,18 +149,19 @@ fn pool<'a>(asks: &Asks<'_>, pools: &'a Pools, mistakes: &mut Vec<Mistake>) -> O
     found
 }
 
-/// Devices or shares that one node has of a pool.
-fn capacity(pool: &Pool) -> u32 {
+/// Devices or shares that one node has of a pool; `None` where that is as many as the node has cards.
+fn capacity(pool: &Pool) -> Option<u32> {
     match pool.spec {
-        PoolSpec::Simulated { devices, slices, .. } => devices.saturating_mul(slices),
-        PoolSpec::Observer { seats } => seats,
-        PoolSpec::Custom { devices, .. } => devices,
+        PoolSpec::Simulated { devices, slices, .. } => Some(devices.saturating_mul(slices)),
+        PoolSpec::Observer { seats } => Some(seats),
+        PoolSpec::Custom { devices, .. } => Some(devices),
+        PoolSpec::Whole { .. } | PoolSpec::Slice { .. } => None,
     }
 }
 
 fn count(asks: &Asks<'_>, pool: Option<&Pool>, mistakes: &mut Vec<Mistake>) -> u32 {
     let Some(value) = asks.get(annotation::COUNT) else { return 1 };
-    let most = pool.map(capacity);
+    let most = pool.and_then(capacity);
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     let number = value.parse().ok().filter(|number| digits && *number >= 1);
     match (number, most, pool) {
@@ -251,6 +252,13 @@ mod tests {
             mistakes(&[(annotation::GPU, "slice")]),
             ["firstlight.dev/gpu is \"slice\": no pool has this name; allowed are simulated, vendor"]
         );
+    }
+
+    #[test]
+    fn how_many_real_cards_there_are_only_the_nodes_know() {
+        let pools = Pools::parse("pools: [{name: gpu, kind: whole}]").unwrap();
+        let asks = Asks::default().with(annotation::GPU, Some("true")).with(annotation::COUNT, Some("16"));
+        assert_eq!(read(&asks, &pools).mistakes.len(), 0);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Whatever an image has in the files that the dynamic loader reads, the preflight gets bounded lists of it.
 #![no_main]
 
-use firstlight_preflight::{elf, ld_cache, loader, steps};
+use firstlight_contract::ld_cache;
+use firstlight_preflight::{elf, loader, steps};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 

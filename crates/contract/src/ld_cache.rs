@@ -5,7 +5,8 @@
 //! old: "ld.so-1.7.0\0" · u32 entries · entries of 12 · (aligned to 8) the new one, since 2.2
 //! ```
 //!
-//! The image's author wrote it: every number in it is checked against the bytes that are there.
+//! Plugin and preflight read it: that of a node, and that of an image, whose author wrote it. Every number in it is
+//! checked against the bytes that are there.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

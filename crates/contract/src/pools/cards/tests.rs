@@ -1,0 +1,106 @@
+use super::*;
+use crate::pools::{Pools, PoolsError};
+
+const UUID: &str = "GPU-6f1c1b54-0000-5000-8000-000000000000";
+
+fn spec(yaml: &str) -> PoolSpec {
+    Pools::parse(&format!("pools:\n- {yaml}\n")).unwrap().pools.remove(0).spec
+}
+
+fn mistakes(yaml: &str) -> Vec<String> {
+    let PoolsError(mistakes) = Pools::parse(yaml).unwrap_err();
+    mistakes.into_iter().map(|mistake| format!("{}: {}", mistake.path, mistake.problem)).collect()
+}
+
+#[test]
+fn a_pool_of_whole_cards_has_all_of_them_unless_told() {
+    let cards = Cards { devices: Selection::All, driver: DriverMode::Auto };
+    assert_eq!(spec("{name: gpu, kind: whole}"), PoolSpec::Whole { cards });
+}
+
+#[test]
+fn cards_are_named_by_uuid_place_or_model() {
+    let spec = spec(&format!(
+        "{{name: gpu, kind: whole, devices: [{UUID}, \"0000:41:00.0\", \"*A40\"], driver: direct}}"
+    ));
+    let devices = Selection::Some(vec![
+        Selector::Uuid(UUID.to_owned()),
+        Selector::Pci("00000000:41:00.0".to_owned()),
+        Selector::Model("*A40".to_owned()),
+    ]);
+    assert_eq!(spec, PoolSpec::Whole { cards: Cards { devices, driver: DriverMode::Direct } });
+}
+
+#[test]
+fn a_card_is_divided_equally_or_by_sizes() {
+    let shares = |yaml| match spec(yaml) {
+        PoolSpec::Slice { shares, memory_bytes, placement, .. } => (shares, memory_bytes, placement),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        shares("{name: half, kind: slice, slices: 2, memory: 48GiB, placement: pack}"),
+        (Shares::Equal(2), Some(48 << 30), Placement::Pack)
+    );
+    assert_eq!(
+        shares("{name: parts, kind: slice, sizes: [8GiB, 512Mi]}"),
+        (Shares::Sizes(vec![8 << 30, 512 << 20]), None, Placement::Spread)
+    );
+}
+
+#[test]
+fn all_mistakes_come_at_once() {
+    let found = mistakes(
+        "pools:\n- {name: a, kind: whole, devices: [GPU-1, 7], driver: cdi, slices: 2}\n\
+         - {name: b, kind: slice, devices: [\"*H100*\"]}\n\
+         - {name: c, kind: slice, devices: [\"*L4\"], slices: 2, sizes: [1GiB], placement: heap}\n\
+         - {name: d, kind: slice, devices: [\"*T4\"], sizes: [8GB, 16GiB], memory: 1MiB}\n\
+         - {name: e, kind: slice, devices: [\"*A10\"], sizes: [16GiB, 16GiB], memory: 24GiB, driver: magic}\n\
+         - {name: f, kind: whole, devices: []}\n",
+    );
+    let starts = [
+        "pools[0].slices: unknown key for this kind",
+        "pools[0].devices[0]: \"GPU-1\"; wanted a UUID",
+        "pools[0].devices[1]: 7; wanted a UUID",
+        "pools[0].driver: \"cdi\" is not there yet: this version mounts the driver itself; allowed are auto, direct",
+        "pools[1].slices: missing; wanted a number of equal parts",
+        "pools[2].sizes: stands beside slices",
+        "pools[2].placement: \"heap\"; allowed are spread, pack",
+        "pools[3].sizes[0]: \"8GB\"; wanted a size from 64MiB on, such as 8GiB",
+        "pools[3].memory: \"1MiB\"; wanted a size",
+        "pools[4].sizes: 32GiB in all; the pool's memory is 24GiB",
+        "pools[4].driver: \"magic\"; allowed are",
+        "pools[5].devices: an empty list; wanted all, or a list",
+    ];
+    for start in starts {
+        assert!(found.iter().any(|mistake| mistake.starts_with(start)), "no {start:?} in {found:#?}");
+    }
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+}
+
+#[test]
+fn two_pools_that_claim_one_card_are_named() {
+    let found = mistakes(&format!(
+        "pools:\n- {{name: a, kind: whole, devices: [{UUID}]}}\n\
+         - {{name: b, kind: slice, slices: 2, devices: [\"*H100\", {}]}}\n",
+        UUID.replace("GPU-6f1c1b54", "GPU-6F1C1B54")
+    ));
+    let wanted = format!(
+        "pools[1].devices: {UUID} would be in the pools \"a\" and \"b\"; a card is in exactly one pool"
+    );
+    assert_eq!(found, [wanted]);
+    let all = mistakes(
+        "pools:\n- {name: a, kind: whole}\n- {name: b, kind: slice, slices: 2, devices: [\"*T4\"]}\n",
+    );
+    assert!(all[0].contains("all cards would be in the pools \"a\" and \"b\""), "{all:?}");
+    let model = mistakes(
+        "pools:\n- {name: a, kind: whole, devices: [\"*A40\"]}\n- {name: b, kind: whole, devices: [NVIDIA A40]}\n",
+    );
+    assert!(model[0].contains("NVIDIA A40 would be in the pools"), "{model:?}");
+}
+
+#[test]
+fn pools_of_different_cards_stand_side_by_side() {
+    let yaml = "pools:\n- {name: a, kind: whole, devices: [\"*H100*\"]}\n- {name: b, kind: slice, slices: 2, devices: [\"*T4\"]}\n\
+                - {name: c, kind: simulated}\n";
+    assert_eq!(Pools::parse(yaml).unwrap().pools.len(), 3);
+}

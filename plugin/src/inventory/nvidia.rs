@@ -1,0 +1,21 @@
+//! Real cards of NVIDIA's: what there is, and how their driver gets into a container. Nothing here opens a
+//! device: the kernel's files tell enough, and a container without privilege may read them.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`root`] | the node's files, as this process sees them |
+//! | [`kernel`] | what the kernel module's files say (pure) |
+//! | [`cards`] | the cards on the bus, with their identities |
+//! | [`pool`] | a pool's cards, and which of them can be given |
+//! | [`driver`] | the driver's libraries, all of the kernel module's version |
+
+pub mod cards;
+pub mod driver;
+#[cfg(test)]
+mod fixture;
+pub mod kernel;
+pub mod pool;
+pub mod root;
+
+pub use pool::Nvidia;
+pub use root::NodeRoot;

@@ -1,0 +1,255 @@
+//! A pool of real cards, whole or in parts: which of the node's cards are in it, and which of them can be given.
+
+use super::cards::{Card, CardFault, Found};
+use super::driver::{self, DriverSet};
+use super::root::NodeRoot;
+use crate::inventory::{DeviceNode, Direct, Driver, Fault, Health, Inventory, PoolDevice, Snapshot, Unit};
+use firstlight_contract::grant::Device;
+use firstlight_contract::metrics::HealthReason;
+use firstlight_contract::pools::cards::{Cards, Selection, Shares};
+use firstlight_contract::pools::{Pool, PoolSpec};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Device nodes that every container with a card gets; the last one is for tools only, and may be missing.
+const CONTROL: [(&str, bool); 3] =
+    [("/dev/nvidiactl", true), ("/dev/nvidia-uvm", true), ("/dev/nvidia-uvm-tools", false)];
+/// Quotas of equal parts are whole multiples of the driver's allocation granularity.
+const GRANULE: u64 = 2 << 20;
+
+/// A pool of real cards on this node.
+#[derive(Debug)]
+pub struct Nvidia {
+    root: NodeRoot,
+    claims: Claims,
+    /// Every card that was ever seen: one that is gone stays in the list, because the kubelet would otherwise
+    /// forget why a pod has no GPU any more.
+    known: Mutex<BTreeMap<String, Card>>,
+}
+
+/// What this pool and the others claim.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    pool: String,
+    selection: Selection,
+    parts: Parts,
+    others: Vec<(String, Selection)>,
+}
+
+/// How the pool gives its cards.
+#[derive(Clone, Debug)]
+enum Parts {
+    Whole,
+    Shares(Shares, Option<u64>),
+}
+
+/// What was seen on the node, apart from the cards.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The driver's libraries, or what is wrong with them.
+    pub driver: Result<DriverSet, String>,
+    /// The device nodes that are there, such as `/dev/nvidia0`.
+    pub nodes: Vec<PathBuf>,
+    /// What the kubelet calls the node's root.
+    pub host: NodeRoot,
+}
+
+impl Nvidia {
+    /// A pool of these cards, among all pools of the configuration.
+    pub fn new(pool: &Pool, cards: &Cards, all: &[Pool], root: NodeRoot) -> Self {
+        let parts = match &pool.spec {
+            PoolSpec::Slice { shares, memory_bytes, .. } => Parts::Shares(shares.clone(), *memory_bytes),
+            _ => Parts::Whole,
+        };
+        let others = all.iter().filter(|other| other.name != pool.name);
+        let others = others.filter_map(|other| Some((other.name.clone(), other.cards()?.devices.clone())));
+        let claims = Claims {
+            pool: pool.name.clone(),
+            selection: cards.devices.clone(),
+            parts,
+            others: others.collect(),
+        };
+        Self { root, claims, known: Mutex::default() }
+    }
+
+    fn surroundings(&self, found: &Found) -> Surroundings {
+        let driver = match &found.module {
+            Some(version) => driver::find(&self.root, version),
+            None => Err("NVIDIA's kernel module is not loaded: /proc/driver/nvidia/version is missing; load it on the \
+                         node (modprobe nvidia), or install NVIDIA's driver there"
+                .to_owned()),
+        };
+        let cards =
+            found.cards.iter().filter_map(|card| card.minor).map(|minor| format!("/dev/nvidia{minor}"));
+        let wanted = CONTROL.iter().map(|(name, _)| (*name).to_owned()).chain(cards).map(PathBuf::from);
+        // Seen, not opened: the device cgroup forbids that, and nothing here needs it.
+        let nodes = wanted.filter(|node| self.root.seen(node).symlink_metadata().is_ok()).collect();
+        Surroundings { driver, nodes, host: self.root.clone() }
+    }
+}
+
+impl Inventory for Nvidia {
+    fn probe(&self) -> Snapshot {
+        let found = Found::read(&self.root);
+        let surroundings = self.surroundings(&found);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for card in &found.cards {
+            known.insert(card.uuid.clone(), card.clone());
+        }
+        judge(&self.claims, &known, &found, &surroundings)
+    }
+}
+
+/// What the pool has now; pure.
+pub fn judge(
+    claims: &Claims,
+    known: &BTreeMap<String, Card>,
+    found: &Found,
+    surroundings: &Surroundings,
+) -> Snapshot {
+    let mut cards: Vec<&Card> =
+        known.values().filter(|card| claims.selection.holds(&card.uuid, &card.pci, &card.model)).collect();
+    cards.sort_by(|one, other| (&one.pci, &one.uuid).cmp(&(&other.pci, &other.uuid)));
+    let devices: Vec<PoolDevice> =
+        cards.into_iter().map(|card| device(claims, card, found, surroundings)).collect();
+    let remark = match (devices.is_empty(), found.nothing()) {
+        (true, Some(nothing)) => Some(nothing),
+        (true, None) => Some(format!(
+            "none of this node's cards is in the pool's devices; there are {}",
+            found.cards.iter().map(shown).collect::<Vec<_>>().join(", ")
+        )),
+        (false, _) => found.unnamed(),
+    };
+    let control = CONTROL.iter().map(|(name, _)| Path::new(name));
+    let control = control.filter(|name| surroundings.nodes.iter().any(|node| node == name));
+    let driver = Direct {
+        set: surroundings.driver.clone().ok(),
+        control: control.map(|name| surroundings.node(name)).collect(),
+    };
+    Snapshot { driver: Driver::Direct(driver), devices, remark }
+}
+
+fn device(claims: &Claims, card: &Card, found: &Found, surroundings: &Surroundings) -> PoolDevice {
+    let (units, divided) = claims.units(card);
+    let fault =
+        gone(card, found).or_else(|| claims.contested(card)).or_else(|| surroundings.fault(card)).or(divided);
+    PoolDevice {
+        name: card.uuid.clone(),
+        health: fault.map_or(Health::Healthy, Health::Unhealthy),
+        numa: card.numa,
+        granted: Some(Device { uuid: card.uuid.clone(), pci: Some(card.pci.clone()), ..Device::default() }),
+        node: card.minor.map(|minor| surroundings.node(Path::new(&format!("/dev/nvidia{minor}")))),
+        units,
+    }
+}
+
+fn shown(card: &Card) -> String {
+    format!("{} ({}, {})", card.uuid, card.model, card.pci)
+}
+
+/// Why a card that was seen once is not there now.
+fn gone(card: &Card, found: &Found) -> Option<Fault> {
+    let there = found.cards.iter().any(|now| now.uuid == card.uuid);
+    (!there && found.module.is_some()).then(|| {
+        let sentence = format!(
+            "{} is gone: it was there since the agent's start, and is not on the bus any more; see the node's kernel log, \
+             and reboot the node",
+            shown(card)
+        );
+        Fault::new(HealthReason::Gone, sentence)
+    })
+}
+
+impl Claims {
+    /// Why a card is not this pool's alone.
+    fn contested(&self, card: &Card) -> Option<Fault> {
+        let holds =
+            |(_, selection): &&(String, Selection)| selection.holds(&card.uuid, &card.pci, &card.model);
+        let others: Vec<String> =
+            self.others.iter().filter(holds).map(|(name, _)| format!("{name:?}")).collect();
+        (!others.is_empty()).then(|| {
+            let sentence = format!(
+                "{} is claimed by the pools {:?} and {}; a card is in exactly one pool: leave it out of the `devices` of \
+                 the others",
+                shown(card),
+                self.pool,
+                others.join(" and ")
+            );
+            Fault::new(HealthReason::Contested, sentence)
+        })
+    }
+
+    /// What the kubelet hands out of a card, and why it cannot be divided so.
+    fn units(&self, card: &Card) -> (Vec<Unit>, Option<Fault>) {
+        let unit = |index: usize, quota_bytes| Unit { id: format!("{}::{index}", card.uuid), quota_bytes };
+        match &self.parts {
+            Parts::Whole => (vec![Unit::whole(card.uuid.clone())], None),
+            Parts::Shares(Shares::Sizes(sizes), _) => {
+                (sizes.iter().enumerate().map(|(index, size)| unit(index, Some(*size))).collect(), None)
+            }
+            Parts::Shares(Shares::Equal(count), memory) => {
+                let quota = memory.map(|memory| memory / u64::from(*count) / GRANULE * GRANULE);
+                let fault = quota.is_none().then(|| {
+                    let sentence = format!(
+                        "the memory of {} is not known: write `memory` into the pool {:?} (such as 24GiB), or `sizes` in \
+                         place of `slices`",
+                        shown(card),
+                        self.pool
+                    );
+                    Fault::new(HealthReason::MemoryUnknown, sentence)
+                });
+                ((0..*count as usize).map(|index| unit(index, quota)).collect(), fault)
+            }
+        }
+    }
+}
+
+impl Surroundings {
+    fn node(&self, name: &Path) -> DeviceNode {
+        DeviceNode { host: self.host.host(name), container: name.to_string_lossy().into_owned() }
+    }
+
+    fn there(&self, name: &str) -> bool {
+        self.nodes.iter().any(|node| node == Path::new(name))
+    }
+
+    /// Why a card that is there cannot be used.
+    fn fault(&self, card: &Card) -> Option<Fault> {
+        let shown = shown(card);
+        match card.fault {
+            Some(CardFault::OffTheBus) => {
+                let sentence = format!(
+                    "{shown} has fallen off the bus: its PCI registers answer nothing; drain the node and reboot it, and \
+                     look for Xid 79 in its kernel log"
+                );
+                return Some(Fault::new(HealthReason::OffTheBus, sentence));
+            }
+            Some(CardFault::Excluded) => {
+                let sentence = format!(
+                    "{shown} is excluded from the driver (NVreg_ExcludedGpus); leave it out of the pool's devices, or \
+                     take it back in"
+                );
+                return Some(Fault::new(HealthReason::Excluded, sentence));
+            }
+            None => {}
+        }
+        if let Err(sentence) = &self.driver {
+            return Some(Fault::new(HealthReason::Driver, sentence.clone()));
+        }
+        let Some(minor) = card.minor else {
+            let sentence = format!("{shown} has no device node: the kernel module names no minor for it");
+            return Some(Fault::new(HealthReason::DeviceNode, sentence));
+        };
+        let node = format!("/dev/nvidia{minor}");
+        let control = CONTROL.iter().filter(|(_, required)| *required).map(|(name, _)| (*name).to_owned());
+        let missing = std::iter::once(node).chain(control).find(|node| !self.there(node))?;
+        let make = if missing.ends_with("uvm") { "nvidia-modprobe -u -c=0" } else { "nvidia-modprobe -c=0" };
+        let sentence =
+            format!("{missing} is missing; make it on the node ({make}), or start nvidia-persistenced there");
+        Some(Fault::new(HealthReason::DeviceNode, sentence))
+    }
+}
+
+#[cfg(test)]
+mod tests;

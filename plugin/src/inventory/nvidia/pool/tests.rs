@@ -1,0 +1,156 @@
+use super::*;
+use crate::inventory::nvidia::fixture::{FakeNode, VERSION, place, uuid};
+use firstlight_contract::pools::Pools;
+
+const DEBIAN: &str = "usr/lib/x86_64-linux-gnu";
+const WHOLE: &str = "- {name: gpu, kind: whole}";
+
+fn node(cards: u32) -> FakeNode {
+    let node = FakeNode::with_cards(cards);
+    node.driver(DEBIAN, VERSION);
+    node
+}
+
+/// The first pool of a configuration on a node.
+fn pool(node: &FakeNode, yaml: &str) -> Nvidia {
+    let pools = Pools::parse(&format!("pools:\n{yaml}\n")).unwrap().pools;
+    Nvidia::new(&pools[0], pools[0].cards().unwrap(), &pools, node.root.clone())
+}
+
+/// Why the device with this ordinal is unhealthy.
+fn fault(snapshot: &Snapshot, ordinal: usize) -> &str {
+    match &snapshot.devices[ordinal].health {
+        Health::Unhealthy(fault) => &fault.sentence,
+        Health::Healthy => panic!("{ordinal} is healthy"),
+    }
+}
+
+fn ids(snapshot: &Snapshot) -> Vec<&str> {
+    snapshot.devices.iter().flat_map(|device| &device.units).map(|unit| unit.id.as_str()).collect()
+}
+
+#[test]
+fn whole_cards_are_healthy_devices_under_their_uuids() {
+    let node = node(2);
+    let snapshot = pool(&node, WHOLE).probe();
+    assert_eq!(ids(&snapshot), [uuid(0), uuid(1)]);
+    assert!(snapshot.devices.iter().all(|device| device.health.is_healthy()), "{snapshot:?}");
+    assert_eq!(snapshot.devices[1].node.as_ref().unwrap().container, "/dev/nvidia1");
+    let Driver::Direct(direct) = &snapshot.driver else { panic!("{snapshot:?}") };
+    let control: Vec<_> = direct.control.iter().map(|node| node.container.as_str()).collect();
+    assert_eq!(control, ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"]);
+}
+
+#[test]
+fn a_reboot_that_swaps_the_minors_changes_no_id() {
+    let node = node(2);
+    let before = pool(&node, WHOLE).probe();
+    node.information(&place(0), 1, &uuid(0));
+    node.information(&place(1), 0, &uuid(1));
+    let after = pool(&node, WHOLE).probe();
+    assert_eq!(ids(&before), ids(&after));
+    assert_eq!(after.devices[0].node.as_ref().unwrap().container, "/dev/nvidia1");
+}
+
+#[test]
+fn a_node_without_a_card_says_so_and_finds_one_later() {
+    let node = FakeNode::empty();
+    let pool = pool(&node, WHOLE);
+    assert!(pool.probe().unusable().unwrap().starts_with("this node has no NVIDIA card"));
+    node.load(VERSION);
+    node.driver(DEBIAN, VERSION);
+    node.function(&place(0), "0x10de", "0x030000", 0);
+    node.information(&place(0), 0, &uuid(0));
+    for name in ["nvidia0", "nvidiactl", "nvidia-uvm"] {
+        node.write(&format!("dev/{name}"), "");
+    }
+    assert_eq!(pool.probe().unusable(), None);
+}
+
+#[test]
+fn a_card_that_is_gone_stays_in_the_list_unhealthy() {
+    let node = node(2);
+    let pool = pool(&node, WHOLE);
+    pool.probe();
+    node.pull(&place(1));
+    let snapshot = pool.probe();
+    assert_eq!(ids(&snapshot), [uuid(0), uuid(1)]);
+    assert!(snapshot.devices[0].health.is_healthy());
+    assert!(fault(&snapshot, 1).contains("is gone"), "{}", fault(&snapshot, 1));
+}
+
+#[test]
+fn an_unloaded_module_makes_all_cards_unhealthy_with_the_reason() {
+    let node = node(2);
+    let pool = pool(&node, WHOLE);
+    pool.probe();
+    node.unload();
+    let snapshot = pool.probe();
+    assert_eq!(snapshot.devices.len(), 2);
+    assert!(fault(&snapshot, 0).contains("modprobe nvidia"), "{}", fault(&snapshot, 0));
+}
+
+#[test]
+fn a_missing_device_node_names_the_command_that_makes_it() {
+    let node = node(2);
+    node.remove("dev/nvidia1");
+    let snapshot = pool(&node, WHOLE).probe();
+    assert!(snapshot.devices[0].health.is_healthy());
+    assert!(fault(&snapshot, 1).starts_with("/dev/nvidia1 is missing; make it on the node (nvidia-modprobe"));
+    node.remove("dev/nvidia-uvm");
+    assert!(fault(&pool(&node, WHOLE).probe(), 0).contains("nvidia-modprobe -u"));
+}
+
+#[test]
+fn a_driver_of_another_version_is_every_cards_fault() {
+    let node = node(1);
+    node.load("550.54.15");
+    let snapshot = pool(&node, WHOLE).probe();
+    assert!(fault(&snapshot, 0).contains("libcuda.so.550.54.15"), "{}", fault(&snapshot, 0));
+}
+
+#[test]
+fn a_pool_has_the_cards_it_names_and_says_when_there_are_none() {
+    let node = node(3);
+    let named = format!("- {{name: gpu, kind: whole, devices: [{}, \"0000:41:00.0\"]}}", uuid(2));
+    assert_eq!(ids(&pool(&node, &named).probe()), [uuid(0), uuid(2)]);
+    let other = pool(&node, "- {name: gpu, kind: whole, devices: [\"*H100*\"]}").probe().unusable().unwrap();
+    assert!(
+        other.starts_with("none of this node's cards is in the pool's devices; there are GPU-"),
+        "{other}"
+    );
+}
+
+#[test]
+fn a_card_that_two_pools_claim_on_this_node_is_given_by_neither() {
+    let node = node(2);
+    let yaml = format!(
+        "- {{name: a, kind: whole, devices: [\"*A40\"]}}\n- {{name: b, kind: whole, devices: [{}]}}",
+        uuid(1)
+    );
+    let snapshot = pool(&node, &yaml).probe();
+    assert!(snapshot.devices[0].health.is_healthy());
+    assert!(fault(&snapshot, 1).contains("claimed by the pools \"a\" and \"b\""), "{}", fault(&snapshot, 1));
+}
+
+#[test]
+fn a_card_is_divided_into_units_with_quotas_that_share_its_health() {
+    let node = node(1);
+    let slice = "- {name: s, kind: slice, slices: 3, memory: 48GiB}";
+    let snapshot = pool(&node, slice).probe();
+    assert_eq!(ids(&snapshot), [0, 1, 2].map(|index| format!("{}::{index}", uuid(0))));
+    assert!(snapshot.devices[0].units.iter().all(|unit| unit.quota_bytes == Some(16 << 30)));
+    let sizes = pool(&node, "- {name: s, kind: slice, sizes: [8GiB, 16GiB]}").probe();
+    let quotas: Vec<_> = sizes.devices[0].units.iter().map(|unit| unit.quota_bytes.unwrap() >> 30).collect();
+    assert_eq!(quotas, [8, 16]);
+    assert!(sizes.devices[0].health.is_healthy());
+    assert!(ids(&snapshot).iter().all(|id| id.len() <= 63));
+}
+
+#[test]
+fn equal_parts_of_an_unknown_memory_are_not_guessed() {
+    let node = node(1);
+    let snapshot = pool(&node, "- {name: s, kind: slice, slices: 2}").probe();
+    let sentence = fault(&snapshot, 0);
+    assert!(sentence.contains("write `memory` into the pool \"s\""), "{sentence}");
+}
