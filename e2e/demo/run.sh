@@ -65,8 +65,12 @@ step "images into the node's containerd"
 make cluster-images
 
 step "helm install firstlight"
+# The tag stays the same: pods say of which bytes their image is, so that a new build replaces them.
+built() { sha256sum "build/images/$1.tar" | cut -c1-16; }
 quietly "$helm" upgrade --install firstlight charts/firstlight --namespace firstlight-system --create-namespace \
-    --values e2e/demo/values.yaml --wait --timeout 120s
+    --values e2e/demo/values.yaml --wait --timeout 120s \
+    --set-string "plugin.podAnnotations.built=$(built plugin)" \
+    --set-string "webhook.podAnnotations.built=$(built webhook)"
 quietly "$kubectl" create namespace "$namespace" --dry-run=client -o yaml
 "$kubectl" apply -f "$log" >/dev/null
 
