@@ -157,11 +157,13 @@ pub enum HealthReason {
     DeviceNode,
     /// It cannot be divided, because its memory is not known.
     MemoryUnknown,
+    /// It is divided, and nothing holds the parts to their quotas.
+    QuotaNotEnforced,
 }
 
 impl HealthReason {
     /// All values, in the table's order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Gone,
         Self::OffTheBus,
         Self::Excluded,
@@ -169,6 +171,7 @@ impl HealthReason {
         Self::Driver,
         Self::DeviceNode,
         Self::MemoryUnknown,
+        Self::QuotaNotEnforced,
     ];
 
     /// The label's value.
@@ -181,6 +184,7 @@ impl HealthReason {
             Self::Driver => "driver",
             Self::DeviceNode => "device-node",
             Self::MemoryUnknown => "memory-unknown",
+            Self::QuotaNotEnforced => "quota-not-enforced",
         }
     }
 }
