@@ -8,6 +8,7 @@
 //! | [`metrics`] | the table of metrics: names, labels, help |
 //! | `docs` | `docs/metrics.md` (feature `std`) |
 //! | [`grant`] | the file that tells shim and simulator what a container was given |
+//! | [`ledger`] | the file in which a grant's processes count the memory they hold |
 //! | [`record`] | 64-byte records: layout, kinds, encoding (`no_std`) |
 //! | `decode` | records from foreign bytes (feature `std`) |
 //! | `fault` | the grammar of `firstlight.dev/simulate` (feature `std`) |
@@ -23,6 +24,7 @@ pub mod docs;
 #[cfg(feature = "std")]
 pub mod fault;
 pub mod grant;
+pub mod ledger;
 pub mod metrics;
 pub mod models;
 pub mod names;

@@ -30,6 +30,7 @@ impl Simulated {
                     model: Some(model.to_owned()),
                     memory_bytes: memory,
                     quota_bytes: None,
+                    context_bytes: None,
                 }),
                 units: (0..slices).map(|slice| format!("sim-{index}::{slice}")).collect(),
             }
