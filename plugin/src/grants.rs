@@ -205,6 +205,8 @@ mod tests {
             driver: None,
             nvml: None,
             records: Some("/run/firstlight/records".to_owned()),
+            ledger: None,
+            quota_bytes: None,
             devices: vec![],
         }
     }

@@ -87,6 +87,8 @@ pub fn grant(
         driver: driver.map(str::to_owned),
         nvml: nvml.map(str::to_owned),
         records: Some(container::RECORDS.to_owned()),
+        ledger: None,
+        quota_bytes: None,
         devices: devices.collect(),
     })
 }

@@ -15,6 +15,16 @@
 //! device.0.memory=51539607552
 //! ```
 //!
+//! A slice has a quota, and a ledger ([`crate::ledger`]) that its processes share:
+//!
+//! ```text
+//! ledger=/run/firstlight/ledger
+//! device.0.quota=8589934592
+//! device.0.context=268435456
+//! ```
+//!
+//! `context` is what a context costs each process. `quota` alone is the quota of each device that has no line of its own.
+//!
 //! `driver=auto` and `nvml=auto` leave the search to the shim: the usual absolute paths, then `ld.so.cache`.
 //! A line that starts with `#` is a comment. An unknown key is ignored, so that an older reader can read a
 //! newer grant of the same version.
@@ -94,6 +104,10 @@ mod parsed {
         pub nvml: Option<String>,
         /// Absolute path of the record file as the container sees it; `None`: nothing is recorded.
         pub records: Option<String>,
+        /// Absolute path of the ledger as the container sees it; wanted where there is a quota.
+        pub ledger: Option<String>,
+        /// Memory quota of each device that is not in the list, bytes.
+        pub quota_bytes: Option<u64>,
         /// The devices, in ordinal order.
         pub devices: Vec<Device>,
     }
@@ -111,6 +125,8 @@ mod parsed {
         pub memory_bytes: Option<u64>,
         /// Memory quota, bytes.
         pub quota_bytes: Option<u64>,
+        /// What a context is charged in each process, bytes.
+        pub context_bytes: Option<u64>,
     }
 
     /// Why a text is no grant; names the line and the key.
@@ -146,6 +162,12 @@ mod parsed {
             if let Some(records) = &self.records {
                 writeln!(out, "records={records}")?;
             }
+            if let Some(ledger) = &self.ledger {
+                writeln!(out, "ledger={ledger}")?;
+            }
+            if let Some(quota) = self.quota_bytes {
+                writeln!(out, "quota={quota}")?;
+            }
             for (index, device) in self.devices.iter().enumerate() {
                 writeln!(out, "device.{index}.uuid={}", device.uuid)?;
                 let texts = [("pci", &device.pci), ("model", &device.model)];
@@ -154,7 +176,12 @@ mod parsed {
                         writeln!(out, "device.{index}.{key}={value}")?;
                     }
                 }
-                for (key, value) in [("memory", device.memory_bytes), ("quota", device.quota_bytes)] {
+                let sizes = [
+                    ("memory", device.memory_bytes),
+                    ("quota", device.quota_bytes),
+                    ("context", device.context_bytes),
+                ];
+                for (key, value) in sizes {
                     if let Some(value) = value {
                         writeln!(out, "device.{index}.{key}={value}")?;
                     }
@@ -181,6 +208,8 @@ mod parsed {
                 driver: fields.location("driver")?,
                 nvml: fields.location("nvml")?,
                 records: fields.optional_path("records")?,
+                ledger: fields.optional_path("ledger")?,
+                quota_bytes: fields.bytes("quota")?,
                 devices: fields.devices()?,
             })
         }
@@ -277,10 +306,14 @@ mod parsed {
                     break;
                 }
                 let uuid = self.checked(&key("uuid"), "GPU- and a UUID", is_uuid)?;
-                let (memory_bytes, quota_bytes) = (self.bytes(&key("memory"))?, self.bytes(&key("quota"))?);
-                let device =
-                    Device { uuid, pci: text("pci"), model: text("model"), memory_bytes, quota_bytes };
-                devices.push(device);
+                devices.push(Device {
+                    uuid,
+                    pci: text("pci"),
+                    model: text("model"),
+                    memory_bytes: self.bytes(&key("memory"))?,
+                    quota_bytes: self.bytes(&key("quota"))?,
+                    context_bytes: self.bytes(&key("context"))?,
+                });
             }
             let beyond = |key: &str| {
                 let index = key.strip_prefix("device.")?.split('.').next()?;
@@ -328,12 +361,15 @@ mod tests {
             driver: Some("/opt/firstlight/driver/libcuda.so.1".to_owned()),
             nvml: None,
             records: Some("/run/firstlight/records".to_owned()),
+            ledger: None,
+            quota_bytes: None,
             devices: vec![Device {
                 uuid: "GPU-6f1c1b54-0000-5000-8000-000000000000".to_owned(),
                 pci: Some("00000000:41:00.0".to_owned()),
                 model: Some("SIM-A40".to_owned()),
                 memory_bytes: Some(48 << 30),
                 quota_bytes: None,
+                context_bytes: None,
             }],
         }
     }
@@ -345,6 +381,25 @@ mod tests {
     #[test]
     fn a_printed_grant_parses_to_itself() {
         assert_eq!(Grant::parse(grant().to_string().as_bytes()).as_ref(), Ok(&grant()));
+    }
+
+    #[test]
+    fn a_grant_of_a_slice_parses_to_itself() {
+        let device = Device {
+            quota_bytes: Some(8 << 30),
+            context_bytes: Some(256 << 20),
+            ..grant().devices[0].clone()
+        };
+        let slice = Grant {
+            kind: PoolKind::Slice,
+            ledger: Some("/run/firstlight/ledger".to_owned()),
+            quota_bytes: Some(1 << 30),
+            devices: vec![device],
+            ..grant()
+        };
+        assert_eq!(Grant::parse(slice.to_string().as_bytes()).as_ref(), Ok(&slice));
+        assert_eq!(value(slice.to_string().as_bytes(), b"quota"), Some(&b"1073741824"[..]));
+        assert!(error(&slice.to_string().replace("ledger=/", "ledger=")).contains("an absolute path"));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | `docs` | `docs/metrics.md` (feature `std`) |
 //! | `card` | how a real card is named: UUID, PCI id, model (feature `std`) |
 //! | [`grant`] | the file that tells shim and simulator what a container was given |
+//! | [`ledger`] | the file in which a grant's processes count the memory they hold |
 //! | [`record`] | 64-byte records: layout, kinds, encoding (`no_std`) |
 //! | `decode` | records from foreign bytes (feature `std`) |
 //! | `fault` | the grammar of `firstlight.dev/simulate` (feature `std`) |
@@ -29,6 +30,7 @@ pub mod fault;
 pub mod grant;
 #[cfg(feature = "std")]
 pub mod ld_cache;
+pub mod ledger;
 pub mod metrics;
 pub mod models;
 pub mod names;

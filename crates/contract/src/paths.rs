@@ -24,6 +24,8 @@ pub mod container {
     pub const GRANT: &str = "/run/firstlight/grant";
     /// The record file: anybody in the container may append.
     pub const RECORDS: &str = "/run/firstlight/records";
+    /// The ledger of the quota: the container's processes write to it.
+    pub const LEDGER: &str = "/run/firstlight/ledger";
     /// First directory in which clients look that open the driver by absolute path (Ollama ≤ 0.12.3), and the
     /// one that the Ollama image has in `LD_LIBRARY_PATH`.
     pub const NVIDIA_LIB_DIR: &str = "/usr/local/nvidia/lib64";
@@ -53,12 +55,14 @@ pub mod library {
 pub mod node {
     /// Root of everything that Firstlight keeps on a node.
     pub const ROOT: &str = "/var/lib/firstlight";
-    /// One folder a grant, `grants/<grant-id>/{grant,records}`, below [`ROOT`].
+    /// One folder a grant, `grants/<grant-id>/{grant,records,ledger}`, below [`ROOT`].
     pub const GRANTS: &str = "/var/lib/firstlight/grants";
     /// Name of the grant file in a grant's folder.
     pub const GRANT_FILE: &str = "grant";
     /// Name of the record file in a grant's folder.
     pub const RECORDS_FILE: &str = "records";
+    /// Name of the ledger in a grant's folder, beside the record file; only where a device has a quota.
+    pub const LEDGER_FILE: &str = "ledger";
     /// Where the kubelet keeps its device plugin sockets, whatever its `--root-dir` says
     /// (kubernetes/kubernetes#120626).
     pub const DEVICE_PLUGINS: &str = "/var/lib/kubelet/device-plugins";

@@ -108,6 +108,8 @@ mod tests {
             driver: None,
             nvml: None,
             records: None,
+            ledger: None,
+            quota_bytes: None,
             devices: Vec::new(),
         };
         let allocation = Allocation {

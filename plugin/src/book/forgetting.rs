@@ -116,6 +116,8 @@ mod tests {
                 driver: None,
                 nvml: None,
                 records: Some("/run/firstlight/records".to_owned()),
+                ledger: None,
+                quota_bytes: None,
                 devices: vec![],
             };
             let allocation = Allocation {

@@ -30,6 +30,7 @@ impl Simulated {
                     model: Some(model.to_owned()),
                     memory_bytes: memory,
                     quota_bytes: None,
+                    context_bytes: None,
                 }),
                 node: None,
                 units: (0..slices).map(|slice| Unit::whole(format!("sim-{index}::{slice}"))).collect(),

@@ -67,6 +67,8 @@ impl Plan {
             driver,
             nvml,
             records: Some(text(records)?),
+            ledger: None,
+            quota_bytes: None,
             devices,
         })
     }
@@ -78,6 +80,7 @@ impl Plan {
             model: Some(self.model.name.to_owned()),
             memory_bytes: Some(self.memory_bytes),
             quota_bytes: None,
+            context_bytes: None,
         }
     }
 }

@@ -14,6 +14,8 @@ fn grant(id: &str, device: &str, build: &str, owner: Option<&str>) -> Found {
         driver: None,
         nvml: None,
         records: None,
+        ledger: None,
+        quota_bytes: None,
         devices: vec![],
     };
     let allocation = Allocation {
