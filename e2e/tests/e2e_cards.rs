@@ -101,10 +101,12 @@ fn a_whole_card_comes_with_its_driver_and_nodes_and_one_that_is_pulled_is_not_of
         let node = NodeWithCards::new(s)?;
         let root = format!("plugin.node.root={ROOT}");
         let checks = || {
-            // What the tests' values say of the first pool stays where it is not said anew.
-            let pool =
-                ["name=gpu", "kind=whole", "devices=all", "model=null"].map(|set| format!("pools[0].{set}"));
-            install::chart(&pool.iter().map(String::as_str).chain([root.as_str()]).collect::<Vec<_>>())?;
+            // `--set` on a list forgets what `--values` said of it.
+            let first =
+                ["name=simulated", "kind=simulated", "devices=8"].map(|set| format!("pools[0].{set}"));
+            let cards = ["name=gpu", "kind=whole"].map(|set| format!("pools[1].{set}"));
+            let settings: Vec<&str> = first.iter().chain(&cards).chain([&root]).map(String::as_str).collect();
+            install::chart(&settings)?;
             offered(s, "2")?;
             s.create(&annotated(ollama("ollama", OLLAMA), &[(annotation::GPU, "true")]))?;
             let pod = s.ready_pod("ollama")?;
