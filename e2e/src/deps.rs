@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-pub(crate) use entry::hex;
 pub use entry::{Fault, verify};
+pub(crate) use entry::{digest_file, hex};
 pub use recipe::Recipe;
 
 /// How often a long build says that it is still alive.

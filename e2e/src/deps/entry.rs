@@ -108,7 +108,8 @@ fn list(root: &Path) -> Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
-fn digest_file(path: &Path) -> io::Result<String> {
+/// SHA-256 of a file, in hexadecimal digits.
+pub(crate) fn digest_file(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

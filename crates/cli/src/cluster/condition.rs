@@ -3,7 +3,7 @@
 use super::pods::{condition_of, is_passed_over, mark};
 use firstlight_contract::names::{annotation, condition, event};
 use firstlight_diagnosis::report::{Report, VerdictReport};
-use firstlight_diagnosis::{Cause, Stage};
+use firstlight_diagnosis::{Cause, Confidence, Stage};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::Client;
 use kube::api::{Api, ListParams};
@@ -57,6 +57,12 @@ pub(super) fn report(pod: &Pod, why: &str, events: &[String]) -> Report {
         (_, true) => "failure",
         (_, false) => "unknown",
     };
+    // That the mark is missing is seen on the pod itself; a condition does not say how sure its author was.
+    let confidence = if known.is_none() && cause == Cause::NotInjected {
+        Confidence::Certain
+    } else {
+        Confidence::Unknown
+    };
     let fix = format!("{}.", cause.row().fix);
     let said = found.and_then(|found| found.message.as_deref());
     let summary = match said {
@@ -84,7 +90,7 @@ pub(super) fn report(pod: &Pod, why: &str, events: &[String]) -> Report {
             stage: stage.as_str().to_owned(),
             stage_number: stage.number(),
             cause: cause.id().to_owned(),
-            confidence: "unknown".to_owned(),
+            confidence: confidence.as_str().to_owned(),
             ready: ready.to_owned(),
             confirmed: false,
             simulated,

@@ -302,6 +302,7 @@ fn an_annotated_pod_without_mark_or_device_was_not_injected() {
     let verdict = verdict(cluster().with(OLLAMA, missed).without(REPORT));
     assert_eq!(verdict["evidence"][1], "The webhook: not injected: no pool has this name");
     assert_eq!((&verdict["outcome"], &verdict["cause"]), (&json!("failure"), &json!("not-injected")));
+    assert_eq!(verdict["confidence"], "certain");
 }
 
 #[test]
