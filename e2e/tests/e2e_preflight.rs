@@ -1,13 +1,10 @@
 //! The preflight in its init container: what it leaves, what it keeps from starting, and what it never keeps.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use firstlight_contract::names::{added, annotation};
 use firstlight_contract::preflight::{Outcome, Probe, Report};
-use firstlight_e2e::command::output;
-use firstlight_e2e::harness::install;
 use firstlight_e2e::harness::scenario::{PATIENCE, Scenario, scenario};
 use firstlight_e2e::harness::wait::{Progress, wait_for};
 use firstlight_e2e::harness::workload::{
@@ -140,13 +137,9 @@ fn a_user_without_rights_in_a_read_only_image_leaves_a_report() -> Result<()> {
     })
 }
 
-/// Runs `kubectl-firstlight diagnose` on a pod; its exit code and what it printed.
+/// What `kubectl-firstlight diagnose` says of a pod: exit code and text.
 fn diagnosed(s: &Scenario, pod: &str, words: &[&str]) -> Result<(Option<i32>, String)> {
-    let program = install::root().join("build/bin/kubectl-firstlight");
-    let mut command = Command::new(program);
-    command.args(["diagnose", pod, "--namespace", &s.namespace]).args(words);
-    let done = output(command.env("KUBECONFIG", s.kubectl.kubeconfig()))?;
-    Ok((done.status.code(), String::from_utf8(done.stdout)?))
+    s.firstlight(&[&["diagnose", pod], words].concat())
 }
 
 #[test]
