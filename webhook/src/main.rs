@@ -5,6 +5,10 @@ use firstlight_webhook::app;
 use firstlight_webhook::args::{Args, Config};
 use std::process::ExitCode;
 
+/// musl's allocator maps and unmaps pages for each review.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// Wrong usage, `EX_USAGE` of sysexits.h.
 const USAGE: u8 = 64;
 
