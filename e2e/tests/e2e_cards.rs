@@ -101,12 +101,7 @@ fn a_whole_card_comes_with_its_driver_and_nodes_and_one_that_is_pulled_is_not_of
         let node = NodeWithCards::new(s)?;
         let root = format!("plugin.node.root={ROOT}");
         let checks = || {
-            // `--set` on a list forgets what `--values` said of it.
-            let first =
-                ["name=simulated", "kind=simulated", "devices=8"].map(|set| format!("pools[0].{set}"));
-            let cards = ["name=gpu", "kind=whole"].map(|set| format!("pools[1].{set}"));
-            let settings: Vec<&str> = first.iter().chain(&cards).chain([&root]).map(String::as_str).collect();
-            install::chart(&settings)?;
+            install::chart(&["pools[3].name=gpu", "pools[3].kind=whole", &root])?;
             offered(s, "2")?;
             s.create(&annotated(ollama("ollama", OLLAMA), &[(annotation::GPU, "true")]))?;
             let pod = s.ready_pod("ollama")?;

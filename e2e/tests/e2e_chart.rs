@@ -38,7 +38,7 @@ fn an_upgrade_and_its_rollback_leave_a_working_release() -> Result<()> {
         };
         expect("8")?;
         let checks = || {
-            install::chart(&["pools[0].name=simulated", "pools[0].kind=simulated", "pools[0].devices=2"])?;
+            install::chart(&["pools[0].devices=2"])?;
             expect("2")?;
             s.kubectl.helm(["rollback", RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout", "120s"])?;
             expect("8")
@@ -52,8 +52,7 @@ fn an_upgrade_and_its_rollback_leave_a_working_release() -> Result<()> {
 fn a_mistake_in_the_values_is_refused_before_anything_changes() -> Result<()> {
     scenario(|s| {
         let before = s.kubectl.helm(["history", RELEASE, "--namespace", NAMESPACE])?;
-        let error = install::chart(&["pools[0].name=simulated", "pools[0].kind=magic"])
-            .expect_err("there is no kind magic");
+        let error = install::chart(&["pools[0].kind=magic"]).expect_err("there is no kind magic");
         let said = format!("{error:#}");
         assert!(said.contains("kind") && said.contains("magic") || said.contains("observer"), "{said}");
         assert_eq!(s.kubectl.helm(["history", RELEASE, "--namespace", NAMESPACE])?, before);

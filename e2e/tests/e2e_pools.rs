@@ -1,49 +1,28 @@
 //! Pools whose driver is somebody else's: an operator's own virtual driver, and another vendor's beside ours.
 #![expect(clippy::indexing_slicing, reason = "a JSON value answers null for a name that it does not have")]
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Context, Result};
 use firstlight_contract::names::{annotation, event};
 use firstlight_e2e::command::run;
-use firstlight_e2e::harness::install;
+use firstlight_e2e::harness::install::{self, CUSTOM_DRIVER};
 use firstlight_e2e::harness::scenario::{PATIENCE, Scenario, scenario, then_always};
 use firstlight_e2e::harness::wait::{Progress, wait_for};
 use firstlight_e2e::harness::workload::{OLLAMA, annotated, ollama};
 use firstlight_testing::causes::row;
 use serde_json::{Value, json};
 
-/// A folder of the node with a driver of the operator's own; it is gone with the cluster.
-const FOLDER: &str = "/opt/my-virtual-gpu";
-
-/// A scenario on nodes with a pool of each kind.
-fn with_pools(body: impl FnOnce(&Scenario) -> Result<()>) -> Result<()> {
-    scenario(|s| {
-        let settings = [
-            "pools[1].name=mine".to_owned(),
-            "pools[1].kind=custom".to_owned(),
-            "pools[1].devices=2".to_owned(),
-            format!("pools[1].driver={FOLDER}"),
-            "pools[2].name=watch".to_owned(),
-            "pools[2].kind=observer".to_owned(),
-        ];
-        // `--set` on a list forgets what `--values` said of it.
-        let first = ["name=simulated", "kind=simulated", "devices=8", "model=SIM-A40", "cudart={12,13}"];
-        let first = first.map(|setting| format!("pools[0].{setting}"));
-        let settings: Vec<&str> = first.iter().chain(&settings).map(String::as_str).collect();
-        virtual_driver(s, &["-DNO_TABLES"])?;
-        then_always(
-            || {
-                install::chart(&settings)?;
-                body(s)
-            },
-            || install::chart(&[]),
-        )
-    })
+/// A scenario that has the folder of the custom pool's driver for itself.
+fn with_own_driver(body: impl FnOnce(&Scenario) -> Result<()>) -> Result<()> {
+    static FOLDER: Mutex<()> = Mutex::new(());
+    let _mine = FOLDER.lock().unwrap_or_else(PoisonError::into_inner);
+    scenario(|s| then_always(|| body(s), || install::custom_driver(&s.cluster()?)))
 }
 
 /// Puts the driver that is wrong in this way into the folder.
 fn virtual_driver(s: &Scenario, wrong: &[&str]) -> Result<()> {
-    let folder = s.cluster()?.node().path(FOLDER);
-    std::fs::create_dir_all(&folder)?;
+    let folder = s.cluster()?.node().path(CUSTOM_DRIVER);
     let (made, driver) = (folder.join(".new"), folder.join("libcuda.so.1"));
     let source = install::root().join("crates/cli/tests/c/crippled.c");
     let words =
@@ -63,7 +42,8 @@ fn asks_for(s: &Scenario, pool: &str, change: impl FnOnce(&mut Value)) -> Result
 #[test]
 #[ignore = "needs the local cluster"]
 fn the_author_of_a_virtual_gpu_reads_what_their_driver_lacks() -> Result<()> {
-    with_pools(|s| {
+    with_own_driver(|s| {
+        virtual_driver(s, &["-DNO_TABLES"])?;
         let pod = asks_for(s, "mine", |_| ())?;
         let condition = s.gpu_ready(&pod, "False")?;
         assert_eq!(condition.reason, "ExportTableMissing", "{condition:?}");
@@ -84,7 +64,7 @@ fn the_author_of_a_virtual_gpu_reads_what_their_driver_lacks() -> Result<()> {
 #[test]
 #[ignore = "needs the local cluster"]
 fn an_observed_pod_that_asked_nobody_for_a_gpu_is_told_apart_from_one_that_was_given_none() -> Result<()> {
-    with_pools(|s| {
+    scenario(|s| {
         let pod = asks_for(s, "watch", |_| ())?;
         let condition = s.gpu_ready(&pod, "False")?;
         assert_eq!(condition.reason, "GpuNotRequested", "{condition:?}");
@@ -120,15 +100,10 @@ fn an_observed_pod_that_asked_nobody_for_a_gpu_is_told_apart_from_one_that_was_g
 #[test]
 #[ignore = "needs the local cluster"]
 fn a_driver_that_goes_away_after_the_start_is_a_fallback_and_its_devices_are_not_offered() -> Result<()> {
-    with_pools(|s| {
-        let folder = s.cluster()?.node().path(FOLDER);
-        for library in ["libcuda.so.1", "libnvidia-ml.so.1"] {
-            let new = folder.join(".new");
-            std::fs::copy(install::root().join("build/simulator").join(library), &new)?;
-            std::fs::rename(new, folder.join(library))?;
-        }
+    with_own_driver(|s| {
         let pod = asks_for(s, "mine", |_| ())?;
         s.gpu_ready(&pod, "True")?;
+        let folder = s.cluster()?.node().path(CUSTOM_DRIVER);
         std::fs::remove_file(folder.join("libcuda.so.1"))?;
         // Ollama starts a runner for the request; that looks for the driver anew.
         let _whatever_it_answers = s.generate(&pod);
@@ -146,7 +121,7 @@ fn a_driver_that_goes_away_after_the_start_is_a_fallback_and_its_devices_are_not
 #[test]
 #[ignore = "needs the local cluster"]
 fn a_driver_that_another_vendor_injects_is_observed_and_not_replaced() -> Result<()> {
-    with_pools(|s| {
+    scenario(|s| {
         // The simulator stands in for the vendor's driver: it comes by the pod's own mount, where a container
         // runtime would put it.
         let node = s.cluster()?;

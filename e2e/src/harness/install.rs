@@ -1,5 +1,6 @@
 //! Firstlight on the cluster, installed once for all tests of a program.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -15,6 +16,8 @@ use crate::deps::digest_file;
 pub const NAMESPACE: &str = "firstlight-system";
 /// The release's name.
 pub const RELEASE: &str = "firstlight";
+/// The folder of the node with the driver of the tests' custom pool; it is gone with the cluster.
+pub const CUSTOM_DRIVER: &str = "/opt/my-virtual-gpu";
 
 /// Brings the local cluster up, imports `build/images` and installs the chart; later calls do nothing.
 ///
@@ -33,8 +36,9 @@ fn prepare() -> Result<()> {
     }
     if std::env::var_os("FIRSTLIGHT_KUBECONFIG").is_none() {
         let cluster = Cluster::up()?;
+        custom_driver(&cluster)?;
         let folder = root().join("build/images");
-        let items = std::fs::read_dir(&folder)
+        let items = fs::read_dir(&folder)
             .with_context(|| format!("no images in {}: run `make images`", folder.display()))?;
         for archive in items.filter_map(|item| Some(item.ok()?.path())) {
             if archive.extension().is_some_and(|extension| extension == "tar") {
@@ -45,10 +49,24 @@ fn prepare() -> Result<()> {
     chart(&[])
 }
 
+/// Puts the simulator where the tests' custom pool has its driver: the agent is ready when every pool is.
+pub fn custom_driver(cluster: &Cluster) -> Result<()> {
+    let folder = cluster.node().path(CUSTOM_DRIVER);
+    fs::create_dir_all(&folder)?;
+    for library in ["libcuda.so.1", "libnvidia-ml.so.1"] {
+        let (new, from) = (folder.join(".new"), root().join("build/simulator").join(library));
+        fs::copy(&from, &new).with_context(|| format!("cannot copy {}", from.display()))?;
+        fs::rename(&new, folder.join(library)).context("cannot place the driver")?;
+    }
+    Ok(())
+}
+
 /// Installs or upgrades the chart with the tests' values and these settings (`key=value`); returns when it is ready.
 pub fn chart(settings: &[&str]) -> Result<()> {
     let path = root();
-    let values = path.join("e2e/demo/values.yaml");
+    // The custom pool's driver lies on the local node.
+    let local = std::env::var_os("FIRSTLIGHT_KUBECONFIG").is_none();
+    let values = path.join(if local { "e2e/tests/values.yaml" } else { "e2e/demo/values.yaml" });
     let chart = path.join("charts/firstlight");
     let mut words: Vec<String> = ["upgrade", "--install", RELEASE].map(str::to_owned).to_vec();
     words.push(chart.display().to_string());
