@@ -21,6 +21,7 @@
 //! | [`outcome`] | what is written about the calls of a function |
 //! | [`launches`], [`thread`] | launches, counted per thread |
 //! | [`caller`] | who called |
+//! | [`quota`] | the memory that the processes of a grant hold together |
 //! | [`sys`], [`weak`] | system calls; libc's functions, if they are there |
 //!
 //! # How the objects are linked
@@ -41,6 +42,7 @@ pub mod library;
 pub mod lookup;
 pub mod outcome;
 mod own;
+pub mod quota;
 pub mod recorder;
 pub mod rows;
 pub mod start;

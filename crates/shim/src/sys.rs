@@ -2,6 +2,8 @@
 //! needs nothing of libc loads everywhere. x86-64 only (Linux `arch/x86/entry/syscalls/syscall_64.tbl`).
 #![expect(unsafe_code, reason = "system calls")]
 
+pub mod shared;
+
 use core::arch::asm;
 
 /// A system call's answer: a value, or the errno.
@@ -30,6 +32,8 @@ pub mod flags {
     /// Append-only writing, closed on exec, no symbolic link, never a controlling terminal, never waiting for the
     /// reader of a pipe.
     pub const APPEND: usize = 0o1 | 0o2000 | 0o2_000_000 | 0o400_000 | 0o400 | 0o4000;
+    /// Reading and writing, closed on exec, no symbolic link, never a controlling terminal, never waiting.
+    pub const UPDATE: usize = 0o2 | 0o2_000_000 | 0o400_000 | 0o400 | 0o4000;
     /// Closed on exec.
     pub const CLOEXEC: usize = 0o2_000_000;
 }
