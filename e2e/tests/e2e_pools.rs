@@ -124,12 +124,7 @@ fn a_driver_that_another_vendor_injects_is_observed_and_not_replaced() -> Result
     scenario(|s| {
         // The simulator stands in for the vendor's driver: it comes by the pod's own mount, where a container
         // runtime would put it.
-        let node = s.cluster()?;
-        let vendor = node.node().path("/opt/vendor-driver");
-        std::fs::create_dir_all(&vendor)?;
-        for library in ["libcuda.so.1", "libnvidia-ml.so.1"] {
-            std::fs::copy(install::root().join("build/simulator").join(library), vendor.join(library))?;
-        }
+        install::simulator(&s.cluster()?.node().path("/opt/vendor-driver"))?;
         let pod = asks_for(s, "watch", |spec| {
             spec["volumes"] = json!([{"name": "driver", "hostPath": {"path": "/opt/vendor-driver"}}]);
             spec["containers"][0]["volumeMounts"] =

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "a slab of counters that threads own one by one")]
 
 use crate::recorder::{Note, RECORDER};
-use crate::sys::{self, Clock};
+use crate::sys::{self, Clock, shared};
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use firstlight_contract::record::Kind;
 
@@ -36,15 +36,7 @@ static LAST_RESORT: Node = Node { kernels: AtomicU64::new(0), graphs: AtomicU64:
 
 /// Counters for a thread that has none.
 pub fn new_node() -> *const Node {
-    let mut slab = SLAB.load(SeqCst);
-    if slab.is_null() {
-        let Some(fresh) = sys::memory(MAX_THREADS * size_of::<Node>()) else { return &raw const LAST_RESORT };
-        slab = match SLAB.compare_exchange(slab, fresh.cast(), SeqCst, SeqCst) {
-            Ok(_) => fresh.cast(),
-            // Another thread was first; 256 KiB of untouched address space are lost once.
-            Err(winner) => winner,
-        };
-    }
+    let Some(slab) = shared::once(&SLAB, MAX_THREADS, sys::memory) else { return &raw const LAST_RESORT };
     let index = USED.fetch_add(1, SeqCst).min(MAX_THREADS - 1);
     slab.wrapping_add(index)
 }

@@ -40,7 +40,7 @@ mod turn;
 use crate::sys::shared;
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Acquire, Ordering::Release, Ordering::SeqCst};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Acquire, Ordering::Release};
 use firstlight_contract::ledger::UNIT;
 use latch::Latch;
 use place::Place;
@@ -174,17 +174,8 @@ impl Quota {
         (state.joined.load(Acquire) == 1).then(|| unsafe { &*state.place.get() })
     }
 
-    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins on a page")]
     fn state(&self) -> Option<&State> {
-        let mut state = self.state.load(Acquire);
-        if state.is_null() {
-            let fresh = shared::forgetful(size_of::<State>())?.cast::<State>();
-            state = match self.state.compare_exchange(null_mut(), fresh, SeqCst, SeqCst) {
-                Ok(_) => fresh,
-                // Another thread was first; a page of untouched address space is lost once.
-                Err(winner) => winner,
-            };
-        }
+        let state = shared::once(&self.state, 1, shared::forgetful)?;
         // SAFETY: as in `place`.
         Some(unsafe { &*state })
     }

@@ -209,11 +209,8 @@ fn map(bytes: usize) -> Option<usize> {
 
 /// Fresh zeroed memory that a forked child sees zeroed again; `None` if there is none. Never given back.
 pub fn memory(bytes: usize) -> Option<*mut u8> {
-    const MADV_WIPEONFORK: usize = 18;
-    let start = map(bytes)?;
-    // SAFETY: the mapping was made here. Linux before 4.14 refuses: then a child starts with its parent's counts.
-    let _ = unsafe { call(MADVISE, start, bytes, MADV_WIPEONFORK, 0, 0, 0) };
-    Some(start as *mut u8)
+    // Linux before 4.14 cannot promise that: then a child starts with its parent's counts.
+    shared::forgetful(bytes).or_else(|| map(bytes).map(|start| start as *mut u8))
 }
 
 /// Zeroed memory for a moment.

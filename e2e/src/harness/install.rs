@@ -34,7 +34,7 @@ fn prepare() -> Result<()> {
     if std::env::var_os("FIRSTLIGHT_INSTALLED").is_some() {
         return Ok(());
     }
-    if std::env::var_os("FIRSTLIGHT_KUBECONFIG").is_none() {
+    if is_local() {
         let cluster = Cluster::up()?;
         custom_driver(&cluster)?;
         let folder = root().join("build/images");
@@ -49,10 +49,19 @@ fn prepare() -> Result<()> {
     chart(&[])
 }
 
+/// Whether the tests run on the local cluster, whose node they may enter.
+pub(super) fn is_local() -> bool {
+    std::env::var_os("FIRSTLIGHT_KUBECONFIG").is_none()
+}
+
 /// Puts the simulator where the tests' custom pool has its driver: the agent is ready when every pool is.
 pub fn custom_driver(cluster: &Cluster) -> Result<()> {
-    let folder = cluster.node().path(CUSTOM_DRIVER);
-    fs::create_dir_all(&folder)?;
+    simulator(&cluster.node().path(CUSTOM_DRIVER))
+}
+
+/// Puts the simulator into a folder, as somebody else's driver.
+pub fn simulator(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
     for library in ["libcuda.so.1", "libnvidia-ml.so.1"] {
         let (new, from) = (folder.join(".new"), root().join("build/simulator").join(library));
         fs::copy(&from, &new).with_context(|| format!("cannot copy {}", from.display()))?;
@@ -65,8 +74,7 @@ pub fn custom_driver(cluster: &Cluster) -> Result<()> {
 pub fn chart(settings: &[&str]) -> Result<()> {
     let path = root();
     // The custom pool's driver lies on the local node.
-    let local = std::env::var_os("FIRSTLIGHT_KUBECONFIG").is_none();
-    let values = path.join(if local { "e2e/tests/values.yaml" } else { "e2e/demo/values.yaml" });
+    let values = path.join(if is_local() { "e2e/tests/values.yaml" } else { "e2e/demo/values.yaml" });
     let chart = path.join("charts/firstlight");
     let mut words: Vec<String> = ["upgrade", "--install", RELEASE].map(str::to_owned).to_vec();
     words.push(chart.display().to_string());

@@ -285,7 +285,7 @@ impl Scenario {
     /// # Errors
     /// On a foreign cluster, whose node nobody may enter.
     pub fn cluster(&self) -> Result<Cluster> {
-        if std::env::var_os("FIRSTLIGHT_KUBECONFIG").is_some() {
+        if !install::is_local() {
             bail!("this test enters the node: it needs the local cluster, not FIRSTLIGHT_KUBECONFIG");
         }
         Cluster::running()

@@ -8,7 +8,7 @@ use super::latch::Latch;
 use crate::sys::shared;
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::SeqCst};
+use core::sync::atomic::{AtomicPtr, Ordering::Acquire};
 use firstlight_contract::ledger::UNIT;
 
 const PARTS_LOG: u32 = 6;
@@ -106,19 +106,7 @@ impl Live {
     }
 
     fn parts(&self) -> Option<*mut Part> {
-        let parts = self.parts.load(Acquire);
-        if parts.is_null() { self.new_parts() } else { Some(parts) }
-    }
-
-    #[cold]
-    #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins on a page")]
-    fn new_parts(&self) -> Option<*mut Part> {
-        let fresh = shared::forgetful(PARTS.wrapping_mul(size_of::<Part>()))?.cast::<Part>();
-        match self.parts.compare_exchange(null_mut(), fresh, SeqCst, SeqCst) {
-            Ok(_) => Some(fresh),
-            // Another thread was first; a page of untouched address space is lost once.
-            Err(winner) => Some(winner),
-        }
+        shared::once(&self.parts, PARTS, shared::forgetful)
     }
 }
 
@@ -271,7 +259,7 @@ impl Drop for Live {
                 }
             });
         }
-        // SAFETY: made by `new_parts` with this length; nobody else has this object any more.
+        // SAFETY: made by `parts` with this length; nobody else has this object any more.
         unsafe { shared::unmap(parts as usize, PARTS.wrapping_mul(size_of::<Part>())) };
     }
 }

@@ -2,6 +2,9 @@
 //! a forked child must not believe.
 #![expect(unsafe_code, reason = "system calls")]
 
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, Ordering::SeqCst};
+
 use super::{Answer, FCNTL, MADVISE, MMAP, MUNMAP, call};
 
 const RT_SIGPROCMASK: usize = 14;
@@ -45,6 +48,26 @@ pub fn forgetful(bytes: usize) -> Option<*mut u8> {
         return None;
     }
     Some(start as *mut u8)
+}
+
+/// The memory for so many objects at a place, mapped when it is first asked for; `None` if there is none. What is
+/// mapped (by [`forgetful`] or the like) must be zeroed, begin on a page, and be valid as it is.
+#[inline]
+pub fn once<T>(
+    place: &AtomicPtr<T>,
+    count: usize,
+    map: impl FnOnce(usize) -> Option<*mut u8>,
+) -> Option<*mut T> {
+    let present = place.load(SeqCst);
+    if !present.is_null() {
+        return Some(present);
+    }
+    let bytes = size_of::<T>().checked_mul(count)?;
+    let fresh = map(bytes)?.cast::<T>();
+    let Err(winner) = place.compare_exchange(null_mut(), fresh, SeqCst, SeqCst) else { return Some(fresh) };
+    // SAFETY: another thread was first: nobody knows of this mapping.
+    unsafe { unmap(fresh as usize, bytes) };
+    Some(winner)
 }
 
 /// `struct flock` of `asm-generic/fcntl.h`, 64 bit.
