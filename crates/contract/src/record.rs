@@ -111,6 +111,23 @@ byte_enum! {
         DeviceNode = 16 => "device-node",
         /// The driver is about to be opened, which may hang or end the process: text = path.
         DriverOpening = 17 => "driver-opening",
+        /// The quota of the grant refused memory: function id, result = the code that the caller got, `arg0` = bytes asked
+        /// for, `arg1` = the grant's device (low 32 bits) and [`Refusal`] (high 32); text = bytes that this process uses,
+        /// bytes that others use, and the quota, in decimal, separated by blanks. Where the process has no place in the
+        /// ledger: why not.
+        QuotaRefused = 18 => "quota-refused",
+    }
+}
+
+byte_enum! {
+    /// Why a quota refused memory.
+    pub enum Refusal {
+        /// It is used up.
+        Full = 0 => "full",
+        /// The ledger was locked for seconds by a process that lives.
+        Busy = 1 => "busy",
+        /// The process has no place in the ledger, or cannot look there for the dead.
+        Away = 2 => "away",
     }
 }
 

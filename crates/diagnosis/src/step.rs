@@ -2,7 +2,7 @@
 
 use crate::driver;
 use firstlight_contract::decode::Entry;
-use firstlight_contract::record::{Caller, Kind, NO_FUNCTION};
+use firstlight_contract::record::{Caller, Kind, NO_FUNCTION, Refusal};
 use std::borrow::Cow;
 
 /// A line of a timeline.
@@ -126,6 +126,21 @@ pub enum What {
     },
     /// A device node of NVIDIA's driver, told because `cuInit` failed.
     DeviceNode(Node),
+    /// The quota refused memory.
+    QuotaRefused {
+        /// The function.
+        symbol: Symbol,
+        /// The code that the caller got.
+        code: i32,
+        /// Bytes asked for.
+        asked: u64,
+        /// The device's number in the grant.
+        device: u64,
+        /// Why, if this reader knows the reason.
+        refusal: Option<Refusal>,
+        /// What is used and allowed, or why the quota is not to be had.
+        detail: String,
+    },
 }
 
 /// A device node as a process found it.
@@ -214,6 +229,15 @@ impl Step {
             Kind::DeviceNode => {
                 What::DeviceNode(Node { path: text(), errno: record.result, device: record.arg0 })
             }
+            Kind::QuotaRefused => What::QuotaRefused {
+                symbol: driver::symbol(record.function)
+                    .map_or_else(|| format!("function {}", record.function).into(), Into::into),
+                code: record.result,
+                asked: record.arg0,
+                device: record.arg1 & 0xFFFF_FFFF,
+                refusal: u8::try_from(record.arg1 >> 32).ok().and_then(Refusal::from_u8),
+                detail: text(),
+            },
         };
         // Of its own doings the shim records no caller.
         let own = matches!(
@@ -284,6 +308,11 @@ impl Step {
             What::Environment { variable } => format!("the process has {variable}"),
             What::DeviceNode(node) => {
                 node.trouble().unwrap_or_else(|| format!("{} is there and may be opened", node.path))
+            }
+            What::QuotaRefused { symbol, code, asked, device, refusal, detail } => {
+                let refusal = refusal.map_or("unknown", Refusal::as_str);
+                let (asked, code) = (say_bytes(*asked), driver::say_code(*code));
+                format!("{symbol} of {asked} on device {device} refused by the quota ({refusal}; {detail}): {code}")
             }
         }
     }

@@ -95,7 +95,10 @@ impl Process {
             }
         }
         match &step.what {
-            What::Started | What::Forked { .. } | What::DriverOpened { nvml: true, .. } => {}
+            What::Started
+            | What::Forked { .. }
+            | What::DriverOpened { nvml: true, .. }
+            | What::QuotaRefused { .. } => {}
             What::DriverSearched { path, errno } => {
                 learnt.opening = None;
                 keep(&mut learnt.searched, (path.clone(), *errno));
