@@ -16,7 +16,7 @@
 //! | `step` | the arithmetic of one word |
 //! | `map`, `file` | the ledger, mapped; the ledger, open: who lives |
 //! | `place` | a process's slot, and how it gets it |
-//! | `turn`, `raise` | the lock between processes; reserving, reclaiming, trimming |
+//! | `turn`, `gate`, `raise` | the locks between processes and between threads; reserving, reclaiming, trimming |
 //! | [`live`], `latch` | what is known of live memory, by address; the lock between threads |
 //!
 //! **Fork.** All state lies in memory that fork wipes, and the mapping is not inherited: a child is no member until it
@@ -27,6 +27,7 @@
 #![expect(unsafe_code, reason = "state in memory that fork wipes")]
 
 mod file;
+mod gate;
 mod latch;
 pub mod live;
 mod map;
@@ -42,6 +43,7 @@ use core::cell::UnsafeCell;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Acquire, Ordering::Release};
 use firstlight_contract::ledger::{DEVICES, LANES, UNIT};
+use gate::Gate;
 use latch::Latch;
 use live::Plain;
 use map::At;
@@ -134,6 +136,7 @@ pub struct Quota {
 struct State {
     joining: Latch,
     joined: AtomicU32,
+    raising: Gate,
     place: UnsafeCell<Place>,
 }
 
@@ -178,10 +181,17 @@ impl Quota {
         if step::change(word, |word| step::spent(word, charge.units, limit)) {
             return Ok(charge);
         }
-        match raise::charge(place, own.lane, device, charge.units) {
-            Ok(()) => Ok(charge),
-            Err(cause) => Err(self.refused(cause, device, bytes)),
-        }
+        let Some(held) = self.gate().and_then(Gate::hold) else {
+            return Err(self.refused(Cause::Busy, device, bytes));
+        };
+        // Another thread may have reserved enough meanwhile.
+        let raised = if step::change(word, |word| step::spent(word, charge.units, limit)) {
+            Ok(())
+        } else {
+            raise::charge(place, own, device, charge.units)
+        };
+        drop(held);
+        raised.map(|()| charge).map_err(|cause| self.refused(cause, device, bytes))
     }
 
     /// Gives back what was charged.
@@ -251,6 +261,10 @@ impl Quota {
         let state = unsafe { &*state };
         // SAFETY: once it is joined nobody writes the place any more.
         (state.joined.load(Acquire) == 1).then(|| unsafe { &*state.place.get() })
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        self.state().map(|state| &state.raising)
     }
 
     fn state(&self) -> Option<&State> {

@@ -16,14 +16,13 @@ use firstlight_contract::ledger::SLOTS;
 /// Times that reservations are taken back before a charge is refused: what others release meanwhile shall count.
 const PASSES: u32 = 2;
 
-/// Charges so many units to a lane.
+/// Charges so many units to a word of this process.
 #[cold]
-pub(super) fn charge(place: &Place, lane: usize, device: usize, units: u32) -> Result<(), Cause> {
+pub(super) fn charge(place: &Place, own: At, device: usize, units: u32) -> Result<(), Cause> {
     let limit = place.limit(device);
     if units > limit {
         return Err(Cause::Full);
     }
-    let own = At { slot: place.slot, lane };
     let Some(_turn) = Turn::wait(&place.map, place.slot, |slot| place.is_alive(slot)) else {
         return Err(Cause::Busy);
     };
