@@ -36,11 +36,11 @@ pub mod entries;
 pub mod figures;
 pub mod foreign;
 pub mod graphs;
+mod kept;
 pub mod modules;
 pub mod owners;
 pub mod terms;
 
-use crate::quota::live::Live;
 use crate::quota::{Budget as _, Cause, Charge, Failure, Quota, Refused};
 use crate::recorder::{Note, RECORDER};
 use crate::{grant, outcome, start, sys};
@@ -48,6 +48,7 @@ use calls::{ask, onward, read, write};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use firstlight_contract::grant::value;
 use firstlight_contract::record::{Kind, Refusal};
+use kept::Kept;
 use owners::Owner;
 
 /// `CUDA_ERROR_OUT_OF_MEMORY` (cuda.h).
@@ -55,7 +56,7 @@ const OUT_OF_MEMORY: i32 = 2;
 
 static QUOTA: Quota = Quota::new();
 /// What is charged, by address (see [`key`]).
-static LIVE: Live<Charge> = Live::new();
+static LIVE: Kept = Kept::new();
 
 const UNKNOWN: u32 = 0;
 const UNLIMITED: u32 = 1;
@@ -160,7 +161,7 @@ fn settle(
 
 /// Gives back all that an owner had.
 fn end(tag: u16) {
-    LIVE.drain(|_, charge| charge.owner() == tag, give);
+    LIVE.drain(|charge| charge.owner() == tag, give);
 }
 
 /// Takes this process's place in the ledger.

@@ -3,7 +3,10 @@
 
 use crate::recorder::{Note, RECORDER};
 use crate::sys::{self, Clock, shared};
-use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use crate::thread;
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+};
 use firstlight_contract::record::Kind;
 
 /// Counters of one thread, on a cache line of its own. Only the thread that owns it writes (by a plain increment
@@ -15,6 +18,20 @@ pub struct Node {
     pub kernels: AtomicU64,
     /// Graph launches.
     pub graphs: AtomicU64,
+    /// Their sum when the thread last looked whether the count is to be written.
+    seen: AtomicU64,
+}
+
+impl Node {
+    /// Whether the thread has launched since it last looked.
+    fn has_grown(&self) -> bool {
+        let sum = self.kernels.load(Relaxed).wrapping_add(self.graphs.load(Relaxed));
+        if sum == self.seen.load(Relaxed) {
+            return false;
+        }
+        self.seen.store(sum, Relaxed);
+        true
+    }
 }
 
 /// Threads that get counters of their own; later ones share the last, and its count may lose launches.
@@ -32,7 +49,11 @@ const LOOK_TICKS: u64 = 1 << 26;
 static LOOKED_AT: AtomicU64 = AtomicU64::new(0);
 
 /// Where launches are counted when there is no memory for a slab.
-static LAST_RESORT: Node = Node { kernels: AtomicU64::new(0), graphs: AtomicU64::new(0) };
+static LAST_RESORT: Node =
+    Node { kernels: AtomicU64::new(0), graphs: AtomicU64::new(0), seen: AtomicU64::new(0) };
+
+/// With so many threads the sum over all is cheap.
+const FEW_THREADS: usize = 16;
 
 /// Counters for a thread that has none.
 pub fn new_node() -> *const Node {
@@ -41,8 +62,20 @@ pub fn new_node() -> *const Node {
     slab.wrapping_add(index)
 }
 
+static BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// Remembers that something was launched.
+pub fn begin() {
+    BEGUN.store(true, Relaxed);
+}
+
+/// Whether anything was launched; the sum over all threads would tell, too, but not in a nanosecond.
+pub fn have_begun() -> bool {
+    BEGUN.load(Relaxed)
+}
+
 /// Kernel and graph launches of all threads so far.
-pub fn total() -> (u64, u64) {
+fn total() -> (u64, u64) {
     let slab = SLAB.load(SeqCst);
     let mut sum = (LAST_RESORT.kernels.load(Relaxed), LAST_RESORT.graphs.load(Relaxed));
     if slab.is_null() {
@@ -60,11 +93,20 @@ pub fn total() -> (u64, u64) {
 /// Records the count if it grew and the last record is a second old, or if it has doubled since: a process that works
 /// for less than a second and then waits shall not leave a count that is wrong by orders of magnitude.
 ///
-/// A runner comes here a dozen times for each token: a system call each time would cost it half a percent.
+/// A runner comes here a dozen times for each token: a system call each time would cost it half a percent. Nor does a
+/// thread that has launched nothing sum up the counts of hundreds, who come here by themselves, each time.
 pub fn flush() {
-    let Some(grown) = grown() else { return };
+    if USED.load(Relaxed) > FEW_THREADS && !has_launched() && !is_due(sys::ticks()) {
+        return;
+    }
+    let Some(grown) = grown() else {
+        if USED.load(Relaxed) > FEW_THREADS {
+            LOOKED_AT.store(sys::ticks(), Relaxed);
+        }
+        return;
+    };
     let (ticks, doubled) = (sys::ticks(), grown.has_doubled());
-    if !doubled && ticks.wrapping_sub(LOOKED_AT.load(Relaxed)) < LOOK_TICKS {
+    if !doubled && !is_due(ticks) {
         return;
     }
     LOOKED_AT.store(ticks, Relaxed);
@@ -74,6 +116,24 @@ pub fn flush() {
     if (due || doubled) && WRITTEN_AT.compare_exchange(at, now, SeqCst, SeqCst).is_ok() {
         grown.write();
     }
+}
+
+/// The same for a call that takes less time than a look at the clock: only after launches of the calling thread.
+pub fn flush_own() {
+    if has_launched() {
+        flush();
+    }
+}
+
+/// Whether the calling thread has launched since it was last asked.
+fn has_launched() -> bool {
+    let own = thread::present();
+    // SAFETY: nodes are never freed.
+    !own.is_null() && unsafe { &*own }.has_grown()
+}
+
+fn is_due(ticks: u64) -> bool {
+    ticks.wrapping_sub(LOOKED_AT.load(Relaxed)) >= LOOK_TICKS
 }
 
 /// Records the count if it grew, when the process ends.

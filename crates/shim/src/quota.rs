@@ -81,6 +81,16 @@ impl Charge {
         Self { owner, ..self }
     }
 
+    /// The lane that it was charged to.
+    pub(crate) fn lane(self) -> usize {
+        usize::from(self.lane)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_lane(self, lane: usize) -> Self {
+        Self { lane: u8::try_from(lane).unwrap_or(0), ..self }
+    }
+
     /// The number of the caller's.
     pub fn owner(self) -> u16 {
         self.owner

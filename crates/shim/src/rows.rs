@@ -255,13 +255,20 @@ fn hash(name: &[u8]) -> u32 {
 /// Bits for the hashes of names: so many that few other names share one.
 const BITS: u32 = 4096;
 
-/// A bit for the hash of each name with an action or an effect: it tells almost every other name from these at once.
-static HOOKED: Table<[u64; BITS as usize / 64]> = Table(UnsafeCell::new({
+type Bits = [u64; BITS as usize / 64];
+
+/// A bit for the hash of each name with an action: it tells almost every other name from these at once.
+static WITH_ACTION: Table<Bits> = Table(UnsafeCell::new(bits(false)));
+/// The same for names with an action or an effect.
+static WITH_EFFECT: Table<Bits> = Table(UnsafeCell::new(bits(true)));
+
+const fn bits(effects: bool) -> Bits {
     let mut bits = [0; BITS as usize / 64];
     let (mut row, mut begin, mut at) = (0, 0, 0);
     while at < DRIVER_NAMES.len() {
         if DRIVER_NAMES.as_bytes()[at] == 0 {
-            if !matches!((DRIVER_ACTIONS[row], DRIVER_EFFECTS[row]), (Action::Forward, Effect::None)) {
+            let acts = !matches!(DRIVER_ACTIONS[row], Action::Forward);
+            if acts || effects && !matches!(DRIVER_EFFECTS[row], Effect::None) {
                 let bit = hash_of(DRIVER_NAMES.as_bytes(), begin, DRIVER_BASES[row] as usize) % BITS;
                 bits[bit as usize / 64] |= 1 << (bit % 64);
             }
@@ -271,11 +278,11 @@ static HOOKED: Table<[u64; BITS as usize / 64]> = Table(UnsafeCell::new({
         at += 1;
     }
     bits
-}));
+}
 
-fn may_be_hooked(hash: u32) -> bool {
-    let bit = hash % BITS;
-    HOOKED.get().get(bit as usize / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+fn may_be_hooked(hash: u32, limited: bool) -> bool {
+    let (bits, bit) = (if limited { &WITH_EFFECT } else { &WITH_ACTION }, hash % BITS);
+    bits.get().get(bit as usize / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
 }
 
 /// The rows of a base name: its functions, one for each version and kind of stream.
@@ -291,7 +298,7 @@ fn rows_of(hash: u32, name: &[u8]) -> impl Iterator<Item = &'static Key> {
 pub fn hooked(name: &[u8], version: u32, per_thread: bool, limited: bool) -> Option<u16> {
     let name = asked_for(name, version);
     let hash = hash(name);
-    let found = if may_be_hooked(hash) { newest(hash, name, version, per_thread) } else { None };
+    let found = if may_be_hooked(hash, limited) { newest(hash, name, version, per_thread) } else { None };
     found.filter(|id| action(*id) != Action::Forward || limited && effect(*id) != Effect::None)
 }
 

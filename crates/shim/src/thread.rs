@@ -52,6 +52,10 @@ extern "C" fn descriptor() -> *const [usize; 2] {
 }
 
 /// The thread's counters; null if it has none yet.
+pub fn present() -> *const Node {
+    node()
+}
+
 #[unsafe(naked)]
 extern "C" fn node() -> *const Node {
     naked_asm!(

@@ -275,6 +275,7 @@ pub unsafe extern "C" fn first_launch<const ID: u16>(
     let result = unsafe { function(a, b, c, d, e, f, g, h, i, j, k, 0) };
     outcome::record(ID, result, 0, 0, When::Now);
     if result == 0 {
+        launches::begin();
         thread::count(rows::action(ID) == Action::GraphLaunch);
         if let (Some(slot), Some(counting)) = (slot(&TABLE, ID), crate::hooks::counting(ID)) {
             slot.store(counting, SeqCst);
@@ -297,10 +298,14 @@ pub unsafe extern "C" fn cold<const ID: u16>(
     f: usize,
 ) -> i32 {
     let Some(real) = real(ID) else { return outcome::missing(ID) };
-    launches::flush();
+    if ID == const { rows::id_of("cuMemFree_v2") } {
+        launches::flush_own();
+    } else {
+        launches::flush();
+    }
     // SAFETY: the driver's function, the client's arguments.
     let result = unsafe { short(real, [a, b, c, d, e, f]) };
-    if result != 0 || (!outcome::succeeded(ID) && launches::total() != (0, 0)) {
+    if result != 0 || (!outcome::succeeded(ID) && launches::have_begun()) {
         outcome::record(ID, result, 0, 0, When::Now);
     }
     result

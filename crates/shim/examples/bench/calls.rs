@@ -42,16 +42,7 @@ pub(crate) fn calls(driver: &Path, barred: bool) -> Result<bool, Failure> {
             black_box(values);
         }
     };
-    let launch = |address| {
-        // SAFETY: cuda.h: cuLaunchKernel.
-        let function = unsafe { std::mem::transmute::<*mut c_void, Launch>(address) };
-        let kernel = work.kernel;
-        move || {
-            // SAFETY: a kernel without parameters, on the default stream.
-            let code = black_box(unsafe { function(kernel, 1, 1, 1, 32, 1, 1, 0, 0, 0, 0) });
-            assert_eq!(code, 0, "a launch that fails takes another way");
-        }
-    };
+    let launch = |address| work.launch(address);
     let mut met = true;
     let (base, ours) = pair("cuCtxGetCurrent")?;
     met &= line("cuCtxGetCurrent (forwarded)", work.added(1, two(base), two(ours)), bar(2.0), "ns");
@@ -86,15 +77,31 @@ pub(crate) fn calls(driver: &Path, barred: bool) -> Result<bool, Failure> {
     Ok(met)
 }
 
+/// A launch through a library.
+pub(crate) fn calls_of(library: *mut c_void, work: &Work) -> Result<impl Fn() + Sync + use<>, Failure> {
+    Ok(work.launch(symbol(library, "cuLaunchKernel")?))
+}
+
 /// A context and a kernel in it.
-struct Work {
+pub(crate) struct Work {
     context: usize,
     enter: unsafe extern "C" fn(usize) -> i32,
     kernel: usize,
 }
 
 impl Work {
-    fn begin(shim: *mut c_void) -> Result<Self, Failure> {
+    fn launch(&self, address: *mut c_void) -> impl Fn() + Sync + use<> {
+        // SAFETY: cuda.h: cuLaunchKernel.
+        let function = unsafe { std::mem::transmute::<*mut c_void, Launch>(address) };
+        let kernel = self.kernel;
+        move || {
+            // SAFETY: a kernel without parameters, on the default stream.
+            let code = black_box(unsafe { function(kernel, 1, 1, 1, 32, 1, 1, 0, 0, 0, 0) });
+            assert_eq!(code, 0, "a launch that fails takes another way");
+        }
+    }
+
+    pub(crate) fn begin(shim: *mut c_void) -> Result<Self, Failure> {
         macro_rules! function {
             ($name:literal, $type:ty) => {
                 // SAFETY: the type is cuda.h's for this function, handles as words.
@@ -126,7 +133,7 @@ impl Work {
     }
 
     /// Nanoseconds that a call takes longer: the median over rounds in which both sides take turns.
-    fn added(&self, threads: usize, direct: impl Fn() + Sync, ours: impl Fn() + Sync) -> f64 {
+    pub(crate) fn added(&self, threads: usize, direct: impl Fn() + Sync, ours: impl Fn() + Sync) -> f64 {
         direct();
         ours();
         let mut differences: Vec<f64> = (0..ROUNDS)

@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, reason = "a report")]
 
 mod calls;
+mod quota;
 
 use std::ffi::{CString, OsStr, c_void};
 use std::io::{Error, Write as _};
@@ -31,6 +32,9 @@ fn main() -> ExitCode {
             || Err("no driver named".into()),
             |path| calls::calls(Path::new(path), words.len() > 3),
         ),
+        Some("quota") => {
+            words.get(2).map_or_else(|| Err("no driver named".into()), |path| quota::quota(Path::new(path)))
+        }
         Some("runtime") => {
             words.get(2).map_or_else(|| Err("no runtime named".into()), |path| runtime(Path::new(path)))
         }
@@ -97,6 +101,15 @@ fn report() -> Result<bool, Failure> {
     } else {
         println!("added to a driver: left out (FIRSTLIGHT_DRIVER_DIR is not set)");
     }
+
+    println!("added by a quota, in front of a driver that does nothing:");
+    let under = Command::new(std::env::current_exe()?)
+        .arg("quota")
+        .arg(&driver)
+        .env("LD_PRELOAD", &shim)
+        .env("FIRSTLIGHT_GRANT", limited(place, &driver)?)
+        .status()?;
+    met &= under.success();
 
     let plain = over_empty(&empty, &shim)?;
     met &= line("start of /bin/true over an empty preload", plain, 12.0, "µs");
@@ -235,6 +248,17 @@ fn grant(place: &Path, driver: &Path) -> Result<PathBuf, Failure> {
             0
         ),
     )?;
+    Ok(path)
+}
+
+/// The same with a quota.
+fn limited(place: &Path, driver: &Path) -> Result<PathBuf, Failure> {
+    let (path, ledger) = (grant(place, driver)?, place.join("ledger"));
+    let mut bytes = firstlight_contract::ledger::header().to_vec();
+    bytes.resize(firstlight_contract::ledger::SIZE, 0);
+    std::fs::write(&ledger, bytes)?;
+    let text = std::fs::read_to_string(&path)?;
+    std::fs::write(&path, format!("{text}ledger={}\nquota={}\n", ledger.display(), 8_u64 << 30))?;
     Ok(path)
 }
 

@@ -30,7 +30,7 @@ pub unsafe extern "C" fn global<const ID: u16>(
     // SAFETY: written on success.
     let [address, bytes] = [at, size_at].map(|pointer| unsafe { word(ID, pointer) });
     let known = key(Name::Address, address);
-    if LIVE.change(known, |_| ()).is_some() {
+    if LIVE.has(known) {
         return result;
     }
     let Some(context) = owners::current() else { return result };
