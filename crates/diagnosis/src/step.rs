@@ -312,7 +312,9 @@ impl Step {
             What::QuotaRefused { symbol, code, asked, device, refusal, detail } => {
                 let refusal = refusal.map_or("unknown", Refusal::as_str);
                 let (asked, code) = (say_bytes(*asked), driver::say_code(*code));
-                format!("{symbol} of {asked} on device {device} refused by the quota ({refusal}; {detail}): {code}")
+                format!(
+                    "{symbol} of {asked} on device {device} refused by the quota ({refusal}; {detail}): {code}"
+                )
             }
         }
     }
