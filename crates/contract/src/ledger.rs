@@ -66,6 +66,15 @@ pub fn header() -> [u8; HEAD] {
     bytes
 }
 
+/// All bytes of a new ledger. They are written, zeroes and all: a hole that the full disk has no block for ends the
+/// process that maps it by SIGBUS.
+#[cfg(feature = "std")]
+pub fn blank() -> Vec<u8> {
+    let mut bytes = header().to_vec();
+    bytes.resize(SIZE, 0);
+    bytes
+}
+
 /// Whether a file that begins so and has this size is a ledger of this version.
 pub fn is_known(head: &[u8], size: u64) -> bool {
     size >= SIZE as u64 && head.get(..HEAD) == Some(&header()[..])
@@ -200,12 +209,6 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
-
-    fn blank() -> Vec<u8> {
-        let mut bytes = header().to_vec();
-        bytes.resize(SIZE, 0);
-        bytes
-    }
 
     fn put(bytes: &mut [u8], slot: usize, device: usize, word: Word) {
         let at = HEADER_SIZE + slot * SLOT_SIZE + WORDS_AT + 8 * device;
