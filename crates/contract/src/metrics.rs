@@ -157,13 +157,11 @@ pub enum HealthReason {
     DeviceNode,
     /// It cannot be divided, because its memory is not known.
     MemoryUnknown,
-    /// It is divided, and nothing holds the parts to their quotas.
-    QuotaNotEnforced,
 }
 
 impl HealthReason {
     /// All values, in the table's order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::Gone,
         Self::OffTheBus,
         Self::Excluded,
@@ -171,7 +169,6 @@ impl HealthReason {
         Self::Driver,
         Self::DeviceNode,
         Self::MemoryUnknown,
-        Self::QuotaNotEnforced,
     ];
 
     /// The label's value.
@@ -184,7 +181,6 @@ impl HealthReason {
             Self::Driver => "driver",
             Self::DeviceNode => "device-node",
             Self::MemoryUnknown => "memory-unknown",
-            Self::QuotaNotEnforced => "quota-not-enforced",
         }
     }
 }
