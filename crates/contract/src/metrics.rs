@@ -96,6 +96,9 @@ metrics! {
     MEMORY_QUOTA "firstlight_memory_quota_bytes" Gauge Container
         ["namespace", "pod", "container", "kind", "device"]
         "Device memory that a container may use, bytes."
+    MEMORY_USED "firstlight_memory_used_bytes" Gauge Container
+        ["namespace", "pod", "container", "kind", "device"]
+        "Device memory that the living processes of a container with a quota hold, as they count it, bytes."
     CUDA_INIT_DURATION "firstlight_cuda_init_duration_seconds" Histogram Node []
         "From a process's first driver call to a usable context, seconds."
     NODE_CUDA_INIT_TOTAL "firstlight_node_cuda_init_total" Counter Node ["outcome"]
