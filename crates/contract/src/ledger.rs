@@ -210,6 +210,12 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
+    fn blank() -> Vec<u8> {
+        let mut bytes = header().to_vec();
+        bytes.resize(SIZE, 0);
+        bytes
+    }
+
     fn put(bytes: &mut [u8], slot: usize, device: usize, word: Word) {
         let at = HEADER_SIZE + slot * SLOT_SIZE + WORDS_AT + 8 * device;
         bytes[at..at + 8].copy_from_slice(&word.pack().to_le_bytes());

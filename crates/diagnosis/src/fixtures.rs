@@ -104,6 +104,12 @@ impl Trace {
         self
     }
 
+    /// The call came again with the same code.
+    pub(crate) fn gets_again(mut self, symbol: &str, code: i32) -> Self {
+        self.push(Kind::Repeated, by_symbol(symbol).unwrap().id, code, (1, 0), "");
+        self
+    }
+
     pub(crate) fn gets_with(mut self, symbol: &str, code: i32, args: (u64, u64)) -> Self {
         self.push(Kind::CallReturned, by_symbol(symbol).unwrap().id, code, args, "");
         self

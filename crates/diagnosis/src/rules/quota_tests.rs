@@ -83,6 +83,17 @@ fn what_the_driver_refuses_after_a_refusal_was_got_over_is_the_driver_s() {
 }
 
 #[test]
+fn a_repeated_code_is_the_quota_s_only_behind_a_refusal_of_its_own() {
+    let first = refused().gets_with(ALLOCATE, 2, (8 << 30, 0)).gets("cuLaunchKernel", 0).launches(12);
+    let again =
+        first.clone().quota_refuses(ALLOCATE, 9 << 30, Refusal::Full, NUMBERS).gets_again(ALLOCATE, 2);
+    assert_eq!(said(again).cause, Cause::QuotaExceeded);
+    let by_the_driver = said(first.gets_again(ALLOCATE, 2));
+    assert_is(&by_the_driver, Cause::OutOfMemoryAtLoad, Stage::Allocate, Confidence::Likely);
+    assert!(!by_the_driver.evidence.concat().contains("0 bytes"), "{by_the_driver:#?}");
+}
+
+#[test]
 fn what_failed_before_the_refusal_comes_first() {
     let poisoned = runner().gets("cuLaunchKernel", 700).quota_refuses(ALLOCATE, 1, Refusal::Full, NUMBERS);
     assert_eq!(said(poisoned).cause, Cause::DeviceErrorSticky);

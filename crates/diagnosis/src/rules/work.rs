@@ -42,6 +42,8 @@ fn out_of_memory(process: &Process, failure: &Failure, kind: PoolKind) -> Findin
     let first = said(process, failure);
     let size = say_bytes(failure.bytes);
     let finding = match process.learnt.free_memory {
+        // A call that came again with the same code tells no size.
+        _ if failure.bytes == 0 => Finding::new(Stage::Allocate, Cause::OutOfMemoryAtLoad, Likely, first),
         Some((free, total)) if failure.bytes > free => {
             Finding::new(Stage::Allocate, Cause::OutOfMemoryAtLoad, Certain, first).and(format!(
                 "it asked for {size}, and {} of {} were free.",
