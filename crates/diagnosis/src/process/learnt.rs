@@ -54,8 +54,6 @@ pub(crate) struct Learnt {
     pub(crate) work_failure: Option<Failure>,
     /// First refusal of the quota that the process did not get over, if nothing had failed before.
     pub(crate) quota_refused: Option<Refused>,
-    /// The call that the quota has just refused, by thread: its code is the quota's, not the driver's.
-    refused_calls: BTreeMap<u32, (String, i32)>,
     /// `CUDA_VISIBLE_DEVICES` of the process, if it was told.
     pub(crate) visible: Option<String>,
     /// Device nodes, if they were told.
@@ -108,20 +106,12 @@ impl Process {
             }
             What::Returned { symbol, code, arg0, arg1 } => {
                 learnt.open.remove(&(tid, symbol.clone().into_owned()));
-                if !learnt.is_of_refusal(tid, symbol, *code) {
-                    self.returned(step, symbol, *code, *arg0, *arg1);
-                }
+                self.returned(step, symbol, *code, *arg0, *arg1);
             }
-            What::Repeated { symbol, code, .. } => {
-                if !learnt.is_of_refusal(tid, symbol, *code) {
-                    self.returned(step, symbol, *code, 0, 0);
-                }
-            }
-            What::QuotaRefused { symbol, code, asked, device, refusal, detail } => {
+            What::Repeated { symbol, code, .. } => self.returned(step, symbol, *code, 0, 0),
+            // The driver was not asked: no record of a call that returned follows.
+            What::QuotaRefused { symbol, asked, device, refusal, detail, .. } => {
                 learnt.open.remove(&(tid, symbol.clone().into_owned()));
-                if learnt.refused_calls.len() < MAX_NAMES {
-                    learnt.refused_calls.insert(tid, (symbol.clone().into_owned(), *code));
-                }
                 learnt.refuse(Refused {
                     symbol: symbol.clone().into_owned(),
                     duty: driver::duty(symbol),

@@ -36,10 +36,7 @@ fn memory_that_the_quota_refused_is_quota_exceeded_with_the_numbers() {
 }
 
 #[test]
-fn the_code_that_the_caller_got_is_not_taken_for_the_driver_s() {
-    for code in [refused().gets_with(ALLOCATE, 2, (8 << 30, 0)), refused()] {
-        assert_is(&said(code), Cause::QuotaExceeded, Stage::Allocate, Confidence::Certain);
-    }
+fn what_the_driver_refuses_itself_is_out_of_memory() {
     let by_the_driver = runner().gets_with(ALLOCATE, 2, (60 << 30, 0));
     assert_is(&said(by_the_driver.clone()), Cause::OutOfMemoryAtLoad, Stage::Allocate, Confidence::Certain);
     let of_a_slice = verdict_at(3600, &facts(PoolKind::Slice), vec![discovery(7).comes_up(), by_the_driver]);
@@ -48,7 +45,7 @@ fn the_code_that_the_caller_got_is_not_taken_for_the_driver_s() {
 
 #[test]
 fn a_process_that_launches_after_a_refusal_works_and_can_be_confirmed() {
-    let went_on = refused().gets_with(ALLOCATE, 2, (8 << 30, 0)).gets("cuLaunchKernel", 0).launches(12);
+    let went_on = refused().gets("cuLaunchKernel", 0).launches(12);
     let verdict = said(went_on);
     assert_is(&verdict, Cause::Ok, Stage::Serving, Confidence::Certain);
     assert!(verdict.confirmed);
@@ -60,8 +57,7 @@ fn a_process_that_launches_after_a_refusal_works_and_can_be_confirmed() {
 
 #[test]
 fn a_process_that_gets_less_after_a_refusal_is_not_red_while_it_loads() {
-    let loading =
-        || vec![refused().gets_with(ALLOCATE, 2, (8 << 30, 0)).gets_with(ALLOCATE, 0, (1 << 30, 0))];
+    let loading = || vec![refused().gets_with(ALLOCATE, 0, (1 << 30, 0))];
     assert_eq!(verdict_at(160, &facts(PoolKind::Slice), loading()).cause, Cause::Ok);
     let for_ever = verdict_at(3600, &facts(PoolKind::Slice), loading());
     assert_eq!(for_ever.cause, Cause::GpuClaimedNotUsed, "but it is not green for ever");
@@ -76,21 +72,13 @@ fn a_second_refusal_counts_after_the_first_was_got_over() {
 }
 
 #[test]
-fn what_the_driver_refuses_after_a_refusal_was_got_over_is_the_driver_s() {
-    let later = refused().gets_with(ALLOCATE, 2, (8 << 30, 0)).gets("cuLaunchKernel", 0).launches(12);
-    let later = later.gets("cuStreamSynchronize", 719);
-    assert_eq!(said(later).cause, Cause::DeviceErrorSticky);
-}
-
-#[test]
-fn a_repeated_code_is_the_quota_s_only_behind_a_refusal_of_its_own() {
-    let first = refused().gets_with(ALLOCATE, 2, (8 << 30, 0)).gets("cuLaunchKernel", 0).launches(12);
-    let again =
-        first.clone().quota_refuses(ALLOCATE, 9 << 30, Refusal::Full, NUMBERS).gets_again(ALLOCATE, 2);
-    assert_eq!(said(again).cause, Cause::QuotaExceeded);
-    let by_the_driver = said(first.gets_again(ALLOCATE, 2));
-    assert_is(&by_the_driver, Cause::OutOfMemoryAtLoad, Stage::Allocate, Confidence::Likely);
-    assert!(!by_the_driver.evidence.concat().contains("0 bytes"), "{by_the_driver:#?}");
+fn what_the_driver_says_after_a_refusal_was_got_over_is_the_driver_s() {
+    let went_on = || refused().gets("cuLaunchKernel", 0).launches(12);
+    assert_eq!(said(went_on().gets("cuStreamSynchronize", 719)).cause, Cause::DeviceErrorSticky);
+    assert_eq!(said(went_on().gets_with(ALLOCATE, 2, (8 << 30, 0))).cause, Cause::OutOfMemoryAtLoad);
+    let again = said(went_on().gets_again(ALLOCATE, 2));
+    assert_is(&again, Cause::OutOfMemoryAtLoad, Stage::Allocate, Confidence::Likely);
+    assert!(!again.evidence.concat().contains("0 bytes"), "a call that came again tells no size: {again:#?}");
 }
 
 #[test]
@@ -104,13 +92,11 @@ fn a_context_that_the_quota_has_no_room_for_is_quota_exceeded_before_the_driver_
     const CONTEXT: &str = "cuDevicePrimaryCtxRetain";
     let by_quota =
         discovery(7).enumerates().quota_refuses(CONTEXT, 256 << 20, Refusal::Full, "0 0 134217728");
-    for trace in [by_quota.clone(), by_quota.clone().gets(CONTEXT, 2)] {
-        assert_is(&verdict(vec![trace]), Cause::QuotaExceeded, Stage::Context, Confidence::Certain);
-    }
+    let refused = verdict(vec![by_quota.clone()]);
+    assert_is(&refused, Cause::QuotaExceeded, Stage::Context, Confidence::Certain);
     let by_driver = discovery(7).enumerates().gets(CONTEXT, 2);
     assert_is(&verdict(vec![by_driver]), Cause::NoRoomForContext, Stage::Context, Confidence::Likely);
-    let at_last =
-        by_quota.gets(CONTEXT, 2).gets(CONTEXT, 0).gets_with("cuMemGetInfo_v2", 0, (1 << 30, 2 << 30));
+    let at_last = by_quota.gets(CONTEXT, 0).gets_with("cuMemGetInfo_v2", 0, (1 << 30, 2 << 30));
     assert_eq!(verdict(vec![at_last]).cause, Cause::Ok);
 }
 

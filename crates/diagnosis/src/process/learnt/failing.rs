@@ -76,9 +76,4 @@ impl Learnt {
             self.quota_refused = Some(refused);
         }
     }
-
-    /// Whether a code is the one that a call got because the quota had just refused it in this thread.
-    pub(super) fn is_of_refusal(&mut self, tid: u32, symbol: &str, code: i32) -> bool {
-        self.refused_calls.remove(&tid).is_some_and(|refused| refused == (symbol.to_owned(), code))
-    }
 }
