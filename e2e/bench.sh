@@ -19,6 +19,7 @@ export FIRSTLIGHT_CUDART="$cache/current/cudart/lib/13.0/libcudart.so.13"
 [ -e "$FIRSTLIGHT_CUDART" ] || { echo "no $FIRSTLIGHT_CUDART (make deps): its figure is left out"; unset FIRSTLIGHT_CUDART; }
 bench "shim: added to what is behind it" cargo run --quiet --release -p firstlight-shim --example bench
 bench "shim: the quota's core" cargo run --quiet --release -p firstlight-shim --example quota
+bench "shim: threads and processes at the edge of a quota" cargo run --quiet --release -p firstlight-shim --example race
 # The static binaries, as they are shipped.
 export FIRSTLIGHT_BENCH_PLUGIN="$PWD/build/bin/firstlight-plugin" FIRSTLIGHT_BENCH_WEBHOOK="$PWD/build/bin/firstlight-webhook"
 bench "plugin" cargo bench --quiet -p firstlight-plugin --bench plugin

@@ -5,14 +5,15 @@
 //! 0     magic (8) · version (4) · slots (4) · devices (4) · bytes of a slot (4)
 //! 64    lock: who raises a reservation (8)
 //! 128   slots that were ever taken (4)
-//! 1024  names of devices that the grant has no line for: 64 × 16 bytes of UUID, in the order of their first use
+//! 1024  names of devices that the grant has no line for: 16 × 16 bytes of UUID, in the order of their first use
 //! 4096  slots: 256 × 576 bytes
 //!           0    pid in the container (4)
 //!           8    process token, as in records (8)
-//!           64   a word for each device: used (low 32) · reserved (high 32), in units of 256 bytes
+//!           64   four lanes of a word for each device: used (low 32) · reserved (high 32), in units of 256 bytes
 //! ```
 //!
-//! Little-endian. There is no total anywhere: it is the sum of the words, so that a process that is killed between two
+//! Threads of a process use different lanes, so that they do not take turns at one word; a process has the sum of its
+//! lanes. Little-endian. There is no total anywhere: it is the sum of the words, so that a process that is killed between two
 //! steps leaves nothing wrong behind. *Reserved* is what a process may use without asking the others; the sum of what is
 //! reserved never exceeds the quota. The quota itself stands in the grant, which the container cannot write.
 //!
@@ -26,8 +27,10 @@
 pub const MAGIC: [u8; 8] = *b"FLLEDGER";
 /// Version of the layout.
 pub const VERSION: u32 = 1;
-/// Devices that a ledger counts.
-pub const DEVICES: usize = 64;
+/// Devices that a ledger counts: as many cards as a node has.
+pub const DEVICES: usize = 16;
+/// Words that a process has of each device.
+pub const LANES: usize = 4;
 /// Processes that may hold memory at the same time.
 pub const SLOTS: usize = 256;
 /// Bytes that a unit stands for.
@@ -35,7 +38,7 @@ pub const UNIT: u64 = 256;
 /// Bytes before the first slot.
 pub const HEADER_SIZE: usize = 4096;
 /// Bytes of a slot.
-pub const SLOT_SIZE: usize = WORDS_AT + 8 * DEVICES;
+pub const SLOT_SIZE: usize = WORDS_AT + 8 * LANES * DEVICES;
 /// Bytes of the file.
 pub const SIZE: usize = HEADER_SIZE + SLOTS * SLOT_SIZE;
 /// Where the lock word is.
@@ -85,7 +88,12 @@ pub const fn lock_byte(slot: usize) -> u64 {
     (HEADER_SIZE + slot * SLOT_SIZE) as u64
 }
 
-/// What one process has of one device, in units.
+/// Where the word of a slot's lane for a device is, from the beginning of the slot. Lanes are whole cache lines.
+pub const fn word_at(lane: usize, device: usize) -> usize {
+    WORDS_AT + 8 * (lane * DEVICES + device)
+}
+
+/// What one lane of a process has of one device, in units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Word {
     /// May be used without asking the others.
@@ -107,13 +115,13 @@ impl Word {
 }
 
 #[cfg(feature = "std")]
-pub use read::{Holder, Ledger, held};
+pub use read::{Holder, Ledger, Share, held};
 
 #[cfg(feature = "std")]
 mod read {
     use super::{
-        DEVICES, HEADER_SIZE, NAMES_AT, PID_AT, SIZE, SLOT_SIZE, SLOTS, TOKEN_AT, UNIT, WORDS_AT, Word,
-        is_known, lock_byte,
+        DEVICES, HEADER_SIZE, LANES, NAMES_AT, PID_AT, SIZE, SLOT_SIZE, SLOTS, TOKEN_AT, UNIT, Word,
+        is_known, lock_byte, word_at,
     };
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -133,14 +141,23 @@ mod read {
         pub pid: u32,
         /// Process token, as in records.
         pub token: u64,
-        /// Words that are not zero, by device.
-        pub words: BTreeMap<usize, Word>,
+        /// What it has, by device, where that is anything.
+        pub shares: BTreeMap<usize, Share>,
+    }
+
+    /// What a process has of a device, bytes.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Share {
+        /// May be used without asking the others.
+        pub reserved_bytes: u64,
+        /// Is used.
+        pub used_bytes: u64,
     }
 
     impl Holder {
         /// Bytes of a device that this process uses.
         pub fn used_bytes(&self, device: usize) -> u64 {
-            self.words.get(&device).map_or(0, |word| u64::from(word.used) * UNIT)
+            self.shares.get(&device).map_or(0, |share| share.used_bytes)
         }
     }
 
@@ -151,13 +168,21 @@ mod read {
             let bytes = bytes.get(..SIZE).filter(|bytes| is_known(bytes, SIZE as u64))?;
             let holders = (0..SLOTS).filter_map(|slot| {
                 let at = HEADER_SIZE + slot * SLOT_SIZE;
-                let words: BTreeMap<usize, Word> = (0..DEVICES)
-                    .map(|device| (device, Word::unpack(number(bytes, at + WORDS_AT + 8 * device))))
-                    .filter(|(_, word)| *word != Word::default())
+                let share = |device: usize| {
+                    let words =
+                        (0..LANES).map(|lane| Word::unpack(number(bytes, at + word_at(lane, device))));
+                    words.fold(Share::default(), |sum, word| Share {
+                        reserved_bytes: sum.reserved_bytes + u64::from(word.reserved) * UNIT,
+                        used_bytes: sum.used_bytes + u64::from(word.used) * UNIT,
+                    })
+                };
+                let shares: BTreeMap<usize, Share> = (0..DEVICES)
+                    .map(|device| (device, share(device)))
+                    .filter(|(_, share)| *share != Share::default())
                     .collect();
                 let pid = (number(bytes, at + PID_AT) & 0xFFFF_FFFF) as u32;
                 let token = number(bytes, at + TOKEN_AT);
-                (!words.is_empty()).then_some((slot, Holder { pid, token, words }))
+                (!shares.is_empty()).then_some((slot, Holder { pid, token, shares }))
             });
             let names = (0..DEVICES).filter_map(|device| {
                 let name = *bytes.get(NAMES_AT + 16 * device..)?.first_chunk::<16>()?;
@@ -167,7 +192,7 @@ mod read {
         }
 
         /// Bytes of a device that all processes use together; dead ones count until the ledger is next asked by one that
-        /// lives. At most 256 TiB, so the sum cannot overflow.
+        /// lives. At most a PiB, so the sum cannot overflow.
         pub fn used_bytes(&self, device: usize) -> u64 {
             self.holders.values().map(|holder| holder.used_bytes(device)).sum()
         }
@@ -216,8 +241,8 @@ mod tests {
         bytes
     }
 
-    fn put(bytes: &mut [u8], slot: usize, device: usize, word: Word) {
-        let at = HEADER_SIZE + slot * SLOT_SIZE + WORDS_AT + 8 * device;
+    fn put(bytes: &mut [u8], slot: usize, (lane, device): (usize, usize), word: Word) {
+        let at = HEADER_SIZE + slot * SLOT_SIZE + word_at(lane, device);
         bytes[at..at + 8].copy_from_slice(&word.pack().to_le_bytes());
     }
 
@@ -229,13 +254,15 @@ mod tests {
     }
 
     #[test]
-    fn the_total_is_the_sum_of_the_slots() {
+    fn the_total_is_the_sum_of_the_slots_and_their_lanes() {
         let mut bytes = blank();
-        put(&mut bytes, 0, 1, Word { reserved: 8, used: 4 });
-        put(&mut bytes, 255, 1, Word { reserved: 2, used: 1 });
-        put(&mut bytes, 3, 63, Word { reserved: 9, used: 0 });
+        put(&mut bytes, 0, (0, 1), Word { reserved: 8, used: 4 });
+        put(&mut bytes, 0, (3, 1), Word { reserved: 7, used: 2 });
+        put(&mut bytes, 255, (2, 1), Word { reserved: 2, used: 1 });
+        put(&mut bytes, 3, (1, 15), Word { reserved: 9, used: 0 });
         let ledger = Ledger::read(&bytes).unwrap();
-        assert_eq!([0, 1, 63].map(|device| ledger.used_bytes(device)), [0, 5 * UNIT, 0]);
+        assert_eq!([0, 1, 15].map(|device| ledger.used_bytes(device)), [0, 7 * UNIT, 0]);
+        assert_eq!(ledger.holders[&0].shares[&1].reserved_bytes, 15 * UNIT);
         assert_eq!(ledger.holders.keys().copied().collect::<Vec<_>>(), [0, 3, 255]);
         let alive = ledger.without_dead(&BTreeSet::from([255]));
         assert_eq!(alive.used_bytes(1), UNIT);

@@ -107,12 +107,12 @@ def present_ids():
     return {name: int(number) for number, name in re.findall(r"^\s*\((\d+), (\w+),", LIST.read_text(), re.M)}
 
 
-def actions():
+def words(file):
     table = {}
-    for line in (HERE / "actions.txt").read_text().splitlines():
+    for line in (HERE / file).read_text().splitlines():
         if line.strip() and not line.startswith("#"):
-            action, *names = line.split()
-            table.update({name: action for name in names})
+            word, *names = line.split()
+            table.update({name: word for name in names})
     return table
 
 
@@ -120,8 +120,8 @@ def main():
     folders = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
     symbols, nvml, versions = read(folders)
     found = resolve(symbols, versions)
-    ids, action = present_ids(), actions()
-    unknown = sorted(set(action) - symbols - nvml)
+    ids, action, effect = present_ids(), words("actions.txt"), words("effects.txt")
+    unknown = sorted((set(action) | set(effect)) - symbols - nvml)
     if unknown:
         sys.exit(f"actions.txt names what no header declares: {', '.join(unknown)}")
     vanished = sorted(set(ids) - symbols - nvml)
@@ -132,15 +132,15 @@ def main():
         if name not in ids:
             ids[name] = following
             following += 1
-    out = ["//! Written by generate/generate.py from the public headers; do not edit. Ids are append-only.", "", "/// Calls back with a row for each function: `(id, symbol, base name, per-thread stream, action, [versions]),`.", "#[macro_export]", "macro_rules! driver_functions {", "    ($callback:ident) => {", "        $callback! {"]
+    out = ["//! Written by generate/generate.py from the public headers; do not edit. Ids are append-only.", "", "/// Calls back with a row for each function: `(id, symbol, base name, per-thread stream, action, effect, [versions]),`.", "#[macro_export]", "macro_rules! driver_functions {", "    ($callback:ident) => {", "        $callback! {"]
     rows = {"driver": [], "nvml": []}
     for name in sorted(ids, key=ids.get):
         if name in nvml:
-            rows["nvml"].append(f"({ids[name]}, {name}, {base_of(name)}, false, {action.get(name, 'forward')}, []),")
+            rows["nvml"].append(f"({ids[name]}, {name}, {base_of(name)}, false, {action.get(name, 'forward')}, {effect.get(name, 'none')}, []),")
         else:
             base, at, thread = found.get(name, (base_of(name), [], name.endswith(("_ptsz", "_ptds"))))
             listed = ", ".join(str(version) for version in sorted(at))
-            rows["driver"].append(f"({ids[name]}, {name}, {base}, {str(thread).lower()}, {action.get(name, 'forward')}, [{listed}]),")
+            rows["driver"].append(f"({ids[name]}, {name}, {base}, {str(thread).lower()}, {action.get(name, 'forward')}, {effect.get(name, 'none')}, [{listed}]),")
     out += ["            " + row for row in rows["driver"]]
     out += ["        }", "    };", "}", "", "/// The same for NVML.", "#[macro_export]", "macro_rules! nvml_functions {", "    ($callback:ident) => {", "        $callback! {"]
     out += ["            " + row for row in rows["nvml"]]

@@ -42,6 +42,61 @@ pub enum Action {
     Nvml,
 }
 
+/// What a call does to the device memory that its process holds. The shim looks at it where the grant has a quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// Allocates: the address comes back through the first argument, bytes are the second.
+    Allocate,
+    /// The same in the order of a stream: the memory is no context's.
+    Async,
+    /// Allocates rows whose length the driver chooses.
+    Pitch,
+    /// Allocates an array that a descriptor describes.
+    Array,
+    /// Frees what its first argument names.
+    Free,
+    /// Creates memory without an address.
+    Create,
+    /// Makes a handle of memory that another process created.
+    Import,
+    /// Makes another reference to created memory.
+    Retain,
+    /// Gives a reference up.
+    Release,
+    /// Maps created memory.
+    Map,
+    /// Unmaps a range.
+    Unmap,
+    /// Opens memory that another process allocated.
+    Open,
+    /// Imports memory of another interface.
+    External,
+    /// Makes a context, or retains the primary one.
+    Context,
+    /// Ends a context, and with it what was allocated in it.
+    ContextEnd,
+    /// Sets a limit of a context, for which the driver sets memory aside.
+    Limit,
+    /// Tells where a variable of a module is: its memory came with the module.
+    Global,
+    /// Unloads a module with its variables.
+    Unload,
+    /// Adds a node to a graph, perhaps one that allocates.
+    Node,
+    /// Makes an executable graph.
+    Graph,
+    /// Ends a graph.
+    GraphEnd,
+    /// Tells free and all memory.
+    Info,
+    /// Tells a device's memory.
+    Total,
+    /// NVML's figures of a device's memory.
+    Nvml,
+}
+
 /// One ABI symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Function {
@@ -55,65 +110,150 @@ pub struct Function {
     pub per_thread: bool,
     /// What the shim does.
     pub action: Action,
+    /// What a call does to device memory.
+    pub effect: Effect,
     /// The library that exports it.
     pub library: Library,
     /// CUDA versions (1000·major + 10·minor) with which this ABI began; empty: no lookup hands it out.
     pub versions: &'static [u32],
 }
 
+/// The value of a word in the column of actions.
+#[macro_export]
 macro_rules! action {
     (forward) => {
-        Action::Forward
+        $crate::Action::Forward
     };
     (init) => {
-        Action::Init
+        $crate::Action::Init
     };
     (version) => {
-        Action::Version
+        $crate::Action::Version
     };
     (lookup) => {
-        Action::Lookup
+        $crate::Action::Lookup
     };
     (table) => {
-        Action::Table
+        $crate::Action::Table
     };
     (query) => {
-        Action::Query
+        $crate::Action::Query
     };
     (context) => {
-        Action::Context
+        $crate::Action::Context
     };
     (memory_info) => {
-        Action::MemoryInfo
+        $crate::Action::MemoryInfo
     };
     (allocate) => {
-        Action::Allocate
+        $crate::Action::Allocate
     };
     (load) => {
-        Action::Load
+        $crate::Action::Load
     };
     (launch) => {
-        Action::Launch
+        $crate::Action::Launch
     };
     (graph_launch) => {
-        Action::GraphLaunch
+        $crate::Action::GraphLaunch
     };
     (cold) => {
-        Action::Cold
+        $crate::Action::Cold
     };
     (nvml) => {
-        Action::Nvml
+        $crate::Action::Nvml
+    };
+}
+
+/// The value of a word in the column of effects.
+#[macro_export]
+macro_rules! effect {
+    (none) => {
+        $crate::Effect::None
+    };
+    (allocate) => {
+        $crate::Effect::Allocate
+    };
+    (async) => {
+        $crate::Effect::Async
+    };
+    (pitch) => {
+        $crate::Effect::Pitch
+    };
+    (array) => {
+        $crate::Effect::Array
+    };
+    (free) => {
+        $crate::Effect::Free
+    };
+    (create) => {
+        $crate::Effect::Create
+    };
+    (import) => {
+        $crate::Effect::Import
+    };
+    (retain) => {
+        $crate::Effect::Retain
+    };
+    (release) => {
+        $crate::Effect::Release
+    };
+    (map) => {
+        $crate::Effect::Map
+    };
+    (unmap) => {
+        $crate::Effect::Unmap
+    };
+    (open) => {
+        $crate::Effect::Open
+    };
+    (external) => {
+        $crate::Effect::External
+    };
+    (context) => {
+        $crate::Effect::Context
+    };
+    (context_end) => {
+        $crate::Effect::ContextEnd
+    };
+    (limit) => {
+        $crate::Effect::Limit
+    };
+    (global) => {
+        $crate::Effect::Global
+    };
+    (unload) => {
+        $crate::Effect::Unload
+    };
+    (node) => {
+        $crate::Effect::Node
+    };
+    (graph) => {
+        $crate::Effect::Graph
+    };
+    (graph_end) => {
+        $crate::Effect::GraphEnd
+    };
+    (info) => {
+        $crate::Effect::Info
+    };
+    (total) => {
+        $crate::Effect::Total
+    };
+    (nvml) => {
+        $crate::Effect::Nvml
     };
 }
 
 macro_rules! driver_rows {
-    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, [$($version:literal),*]),)*) => {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $effect:ident, [$($version:literal),*]),)*) => {
         &[$(Function {
             id: $id,
             symbol: stringify!($symbol),
             name: stringify!($name),
             per_thread: $thread,
             action: action!($action),
+            effect: effect!($effect),
             library: Library::Driver,
             versions: &[$($version),*],
         }),*]
@@ -121,13 +261,14 @@ macro_rules! driver_rows {
 }
 
 macro_rules! nvml_rows {
-    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, [$($version:literal),*]),)*) => {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $effect:ident, [$($version:literal),*]),)*) => {
         &[$(Function {
             id: $id,
             symbol: stringify!($symbol),
             name: stringify!($name),
             per_thread: $thread,
             action: action!($action),
+            effect: effect!($effect),
             library: Library::Nvml,
             versions: &[$($version),*],
         }),*]

@@ -3,10 +3,8 @@
 #![expect(clippy::print_stdout, reason = "a report")]
 
 use firstlight_contract::ledger::{SIZE, UNIT, header};
-use firstlight_shim::quota::{
-    Quota,
-    live::{Held, Live},
-};
+use firstlight_shim::quota::live::Live;
+use firstlight_shim::quota::{Budget, Quota};
 use std::hint::black_box;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -44,17 +42,16 @@ fn main() -> Result<ExitCode, Failure> {
             "memory info, alone                {:>7.1} ns",
             begin.elapsed().as_secs_f64() * 1e9 / f64::from(PAIRS)
         );
-        quota.charge(0, BYTES).map_err(|refused| format!("{refused:?}"))?;
+        quota.charge_in(0, 0, BYTES).map_err(|refused| format!("{refused:?}"))?;
     }
     let (quota, ledger) = joined()?;
     let other = member(ledger.path().as_os_str().as_bytes())?;
     let begin = Instant::now();
     let rounds = 2000;
     for _ in 0..rounds {
-        quota.charge(0, LIMIT).map_err(|refused| format!("{refused:?}"))?;
-        quota.release(0, LIMIT);
-        other.charge(0, LIMIT).map_err(|refused| format!("{refused:?}"))?;
-        other.release(0, LIMIT);
+        for member in [&quota, &other] {
+            member.release(member.charge_in(0, 0, LIMIT).map_err(|refused| format!("{refused:?}"))?);
+        }
     }
     println!(
         "a charge that trims another        {:>7.1} ns",
@@ -83,8 +80,7 @@ fn measured(threads: u64, live: u64) -> Result<f64, Failure> {
     let (quota, _file) = joined()?;
     let table = Live::new();
     let keep = |address: u64| -> bool {
-        quota.charge(0, BYTES).is_ok()
-            && Held::new(0, BYTES).is_some_and(|held| table.insert(address, held).is_ok())
+        Budget::charge(&quota, 0, BYTES).is_ok_and(|charge| table.insert(address, charge).is_ok())
     };
     let base = 0x7000_0000_0000;
     if !(0..live).all(|index| keep(base + index * BYTES)) {
@@ -101,8 +97,8 @@ fn measured(threads: u64, live: u64) -> Result<f64, Failure> {
                     // A driver gives the same few addresses again and again.
                     let address = black_box(first + pair % 64 * 2 * UNIT);
                     assert!(keep(address));
-                    if let Some(held) = table.remove(address) {
-                        quota.release(held.device as usize, held.bytes());
+                    if let Some(charge) = table.remove(address) {
+                        quota.release(charge);
                     }
                 }
                 begin.elapsed().as_secs_f64() * 1e9 / f64::from(PAIRS)

@@ -1,7 +1,8 @@
 //! What happens at the first call of each function.
 //!
 //! An entry jumps through its slot in [`TABLE`]. An empty slot leads to [`fill`], once: it finds the driver's own
-//! function and puts that, or a wrapper ([`crate::wrappers`]), into the slot. Filling is idempotent, so it needs no
+//! function and puts that, or a wrapper ([`crate::wrappers`]), or under a quota what charges it ([`crate::charges`]),
+//! into the slot. Filling is idempotent, so it needs no
 //! lock and a fork cannot leave one behind.
 #![expect(unsafe_code, reason = "a call through the address of the function that knows the entries")]
 
@@ -17,6 +18,9 @@ use firstlight_driver_api::Action;
 pub static TABLE: [AtomicUsize; rows::SIZE] = [const { AtomicUsize::new(0) }; rows::SIZE];
 /// The driver's own functions; 0: not known yet or missing.
 pub static REAL: [AtomicUsize; rows::SIZE] = [const { AtomicUsize::new(0) }; rows::SIZE];
+
+/// What an entry with an effect would be without a quota; 0: not known yet. Filled under a quota only.
+static INNER: [AtomicUsize; rows::SIZE] = [const { AtomicUsize::new(0) }; rows::SIZE];
 
 static ENTRY: AtomicUsize = AtomicUsize::new(0);
 
@@ -57,10 +61,12 @@ pub(crate) fn real(id: u16) -> Option<usize> {
 pub extern "C" fn fill(id: u32, return_address: usize, entry: usize) -> usize {
     ENTRY.store(entry, Relaxed);
     let id = u16::try_from(id).unwrap_or(u16::MAX);
-    if rows::action(id) != Action::Forward {
+    // What the driver lacks changes nothing.
+    let charged = if real(id).is_some() { crate::hooks::charged(id) } else { None };
+    if rows::action(id) != Action::Forward || charged.is_some() {
         outcome::remember_caller(id, return_address);
     }
-    let target = match (real(id), crate::hooks::wrapper(id)) {
+    let plain = match (real(id), crate::hooks::wrapper(id)) {
         (_, Some(wrapper)) => wrapper,
         (Some(real), None) => real,
         (None, None) => {
@@ -73,10 +79,20 @@ pub extern "C" fn fill(id: u32, return_address: usize, entry: usize) -> usize {
             stub
         }
     };
+    if let (Some(inner), true) = (slot(&INNER, id), charged.is_some()) {
+        inner.store(plain, SeqCst);
+    }
+    let target = charged.unwrap_or(plain);
     if let Some(slot) = slot(&TABLE, id) {
         slot.store(target, SeqCst);
     }
     target
+}
+
+/// What an entry with an effect would be without a quota.
+#[inline]
+pub(crate) fn inner(id: u16) -> Option<usize> {
+    slot(&INNER, id).map(|inner| inner.load(Relaxed)).filter(|address| *address != 0)
 }
 
 /// What stands for a function that is not there, and the code it answers with.

@@ -1,8 +1,10 @@
-//! Which wrapper stands for which function: from the list, by its action.
+//! Which wrapper stands for which function: from the list, by its action, and under a quota by its effect.
 #![expect(unsafe_code, reason = "naked entries")]
 
-use crate::{front, lookup, thread, wrappers};
+use crate::charges::{self, contexts, created, entries, figures, foreign, graphs, modules};
+use crate::{front, lookup, rows, thread, wrappers};
 use core::arch::naked_asm;
+use firstlight_driver_api::Effect;
 
 /// Saves the registers that carry arguments, calls a function of the shim with the id (r11d), the client's return
 /// address (`[rsp]`) and the function that knows the entries, restores them and jumps where it said.
@@ -166,10 +168,106 @@ macro_rules! wrapper_of {
     };
 }
 
+/// The address of a function, computed. Written as a constant it would stand in a table of the compiler's or the linker's,
+/// and cost every process start a relocation.
+#[macro_export]
+macro_rules! address {
+    ($function:path) => {{
+        let address: usize;
+        // SAFETY: computes a number.
+        unsafe {
+            core::arch::asm!("lea {}, [rip + {}]", out(reg) address, sym $function, options(pure, nomem, nostack, preserves_flags));
+        }
+        address
+    }};
+}
+
+macro_rules! charged_of {
+    ($id:literal, none) => {
+        None
+    };
+    ($id:literal, allocate) => {
+        Some(address!(entries::allocate::<$id>))
+    };
+    ($id:literal, async) => {
+        Some(address!(entries::ordered::<$id>))
+    };
+    ($id:literal, pitch) => {
+        Some(address!(entries::pitch::<$id>))
+    };
+    ($id:literal, array) => {
+        Some(address!(entries::array::<$id>))
+    };
+    ($id:literal, free) => {
+        Some(address!(entries::free::<$id>))
+    };
+    ($id:literal, create) => {
+        Some(address!(created::create::<$id>))
+    };
+    ($id:literal, import) => {
+        Some(address!(created::import::<$id>))
+    };
+    ($id:literal, retain) => {
+        Some(address!(created::retain::<$id>))
+    };
+    ($id:literal, release) => {
+        Some(address!(created::release::<$id>))
+    };
+    ($id:literal, map) => {
+        Some(address!(created::map::<$id>))
+    };
+    ($id:literal, unmap) => {
+        Some(address!(created::unmap::<$id>))
+    };
+    ($id:literal, open) => {
+        Some(address!(foreign::open::<$id>))
+    };
+    ($id:literal, external) => {
+        Some(address!(foreign::import::<$id>))
+    };
+    ($id:literal, context) => {
+        Some(address!(contexts::begin::<$id>))
+    };
+    ($id:literal, context_end) => {
+        Some(address!(contexts::finish::<$id>))
+    };
+    ($id:literal, limit) => {
+        Some(address!(contexts::limit::<$id>))
+    };
+    ($id:literal, global) => {
+        Some(address!(modules::global::<$id>))
+    };
+    ($id:literal, unload) => {
+        Some(address!(modules::unload::<$id>))
+    };
+    ($id:literal, node) => {
+        Some(address!(graphs::node::<$id>))
+    };
+    ($id:literal, graph) => {
+        Some(address!(graphs::instantiate::<$id>))
+    };
+    ($id:literal, graph_end) => {
+        Some(address!(graphs::destroy::<$id>))
+    };
+    ($id:literal, info) => {
+        Some(address!(figures::info::<$id>))
+    };
+    ($id:literal, total) => {
+        Some(address!(figures::total::<$id>))
+    };
+    ($id:literal, nvml) => {
+        Some(address!(figures::nvml::<$id>))
+    };
+}
+
 macro_rules! driver_rows {
-    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $versions:tt),)*) => {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $effect:ident, $versions:tt),)*) => {
         fn driver_wrapper(id: u16) -> Option<usize> {
             match id { $($id => wrapper_of!($id, $action),)* _ => None }
+        }
+
+        fn driver_charged(id: u16) -> Option<usize> {
+            match id { $($id => charged_of!($id, $effect),)* _ => None }
         }
 
         /// The counting entry of a launch function.
@@ -180,9 +278,13 @@ macro_rules! driver_rows {
 }
 
 macro_rules! nvml_rows {
-    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $versions:tt),)*) => {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $effect:ident, $versions:tt),)*) => {
         fn nvml_wrapper(id: u16) -> Option<usize> {
             match id { $($id => wrapper_of!($id, $action),)* _ => None }
+        }
+
+        fn nvml_charged(id: u16) -> Option<usize> {
+            match id { $($id => charged_of!($id, $effect),)* _ => None }
         }
     };
 }
@@ -193,4 +295,12 @@ firstlight_driver_api::nvml_functions!(nvml_rows);
 /// What stands for a function with an action.
 pub fn wrapper(id: u16) -> Option<usize> {
     driver_wrapper(id).or_else(|| nvml_wrapper(id))
+}
+
+/// What stands for a function with an effect on device memory; `None` where the grant has no quota.
+pub fn charged(id: u16) -> Option<usize> {
+    if rows::effect(id) == Effect::None || !charges::is_limited() {
+        return None;
+    }
+    driver_charged(id).or_else(|| nvml_charged(id))
 }

@@ -21,7 +21,7 @@
 //! | [`outcome`] | what is written about the calls of a function |
 //! | [`launches`], [`thread`] | launches, counted per thread |
 //! | [`caller`] | who called |
-//! | [`quota`] | the memory that the processes of a grant hold together |
+//! | [`charges`], [`quota`] | what calls are charged; the memory that the processes of a grant hold together |
 //! | [`sys`], [`weak`] | system calls; libc's functions, if they are there |
 //!
 //! # How the objects are linked
@@ -34,6 +34,7 @@
 
 pub mod cache;
 pub mod caller;
+pub mod charges;
 pub mod front;
 pub mod grant;
 pub mod hooks;

@@ -5,11 +5,11 @@ use crate::front::{REAL, code, entry, real, slot};
 use crate::library::DRIVER;
 use crate::recorder::{Note, RECORDER};
 use crate::wrappers::short;
-use crate::{is_own, outcome, rows, start};
+use crate::{charges, is_own, outcome, rows, start};
 use core::ffi::c_char;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use firstlight_contract::record::Kind;
-use firstlight_driver_api::Action;
+use firstlight_driver_api::{Action, Effect};
 
 /// `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM` (cuda.h).
 const PER_THREAD: usize = 2;
@@ -85,7 +85,9 @@ impl Asked<'_> {
                 None => return 0,
             }
         }
-        let Some(hooked) = rows::hooked(self.text, self.version, self.per_thread) else { return found };
+        let limited = charges::is_limited();
+        let hooked = rows::hooked(self.text, self.version, self.per_thread, limited);
+        let Some(hooked) = hooked else { return found };
         if self.version > rows::NEWEST {
             // It may mean another ABI than the newest one that the list knows.
             return if real(hooked) == Some(found) { entry(hooked).unwrap_or(found) } else { found };
@@ -101,8 +103,11 @@ impl Asked<'_> {
     fn by_symbol(&self) -> Option<usize> {
         let id = rows::resolve(self.text, self.version, self.per_thread)?;
         // Without a driver the runtime has to get far enough to ask for the version.
-        let stands_in = DRIVER.handle().is_none() && rows::action(id) != Action::Forward;
-        if stands_in { entry(id) } else { real(id) }
+        if DRIVER.handle().is_some() {
+            real(id)?;
+        }
+        let limited = charges::is_limited() && rows::effect(id) != Effect::None;
+        if rows::action(id) != Action::Forward || limited { entry(id) } else { real(id) }
     }
 
     fn unanswered(&self, id: u16, flags: usize, result: i32) {
@@ -114,7 +119,7 @@ impl Asked<'_> {
         let caller = outcome::caller_of(id);
         let note =
             Note { function: id, caller, result, arg0, arg1, ..Note::new(Kind::LookupUnanswered, self.text) };
-        let decides = rows::hooked(self.text, rows::NEWEST, false).is_some();
+        let decides = rows::hooked(self.text, rows::NEWEST, false, false).is_some();
         // Every runtime begins with an empty name, which no driver has.
         let early = !self.text.is_empty() && UNANSWERED.fetch_add(1, Relaxed) < EAGER;
         if early || decides {

@@ -9,7 +9,7 @@
 #![expect(unsafe_code, reason = "tables in a section of the linker's choice")]
 
 use core::cell::UnsafeCell;
-use firstlight_driver_api::Action;
+use firstlight_driver_api::{Action, Effect, action, effect};
 
 /// A table that lies among the writable data, behind the code: as constants, the tables would lie before it, and every
 /// process start would touch more pages to reach the code (8–16 µs). Nobody writes to them.
@@ -30,51 +30,6 @@ pub const SIZE: usize = 1161;
 /// Rows of the two lists together.
 const COUNT: usize = IDS.len();
 
-macro_rules! action {
-    (forward) => {
-        Action::Forward
-    };
-    (init) => {
-        Action::Init
-    };
-    (version) => {
-        Action::Version
-    };
-    (lookup) => {
-        Action::Lookup
-    };
-    (table) => {
-        Action::Table
-    };
-    (query) => {
-        Action::Query
-    };
-    (context) => {
-        Action::Context
-    };
-    (memory_info) => {
-        Action::MemoryInfo
-    };
-    (allocate) => {
-        Action::Allocate
-    };
-    (load) => {
-        Action::Load
-    };
-    (launch) => {
-        Action::Launch
-    };
-    (graph_launch) => {
-        Action::GraphLaunch
-    };
-    (cold) => {
-        Action::Cold
-    };
-    (nvml) => {
-        Action::Nvml
-    };
-}
-
 macro_rules! first {
     () => {
         0
@@ -85,21 +40,23 @@ macro_rules! first {
 }
 
 macro_rules! driver_rows {
-    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, [$($version:literal),*]),)*) => {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $effect:ident, [$($version:literal),*]),)*) => {
         const DRIVER_IDS: &[u16] = &[$($id),*];
         const DRIVER_NAMES: &str = concat!($(stringify!($symbol), "\0"),*);
         const DRIVER_BASES: &[u8] = &[$(stringify!($name).len() as u8),*];
         const DRIVER_VERSIONS: &[u32] = &[$(first!($($version),*)),*];
         const DRIVER_THREADS: &[bool] = &[$($thread),*];
         const DRIVER_ACTIONS: &[Action] = &[$(action!($action)),*];
+        const DRIVER_EFFECTS: &[Effect] = &[$(effect!($effect)),*];
     };
 }
 
 macro_rules! nvml_rows {
-    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, []),)*) => {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $effect:ident, []),)*) => {
         const NVML_IDS: &[u16] = &[$($id),*];
         const NVML_NAMES: &str = concat!($(stringify!($symbol), "\0"),*);
         const NVML_ACTIONS: &[Action] = &[$(action!($action)),*];
+        const NVML_EFFECTS: &[Effect] = &[$(effect!($effect)),*];
     };
 }
 
@@ -164,6 +121,17 @@ static ACTIONS: Table<[Action; SIZE]> = Table(UnsafeCell::new({
     actions
 }));
 
+static EFFECTS: Table<[Effect; SIZE]> = Table(UnsafeCell::new({
+    let mut effects = [Effect::None; SIZE];
+    let mut row = 0;
+    while row < COUNT {
+        effects[IDS[row] as usize] =
+            if row < DRIVER_IDS.len() { DRIVER_EFFECTS[row] } else { NVML_EFFECTS[row - DRIVER_IDS.len()] };
+        row += 1;
+    }
+    effects
+}));
+
 /// The first id of NVML's list; driver functions that are appended later stand behind it and are no NVML's.
 static IS_NVML: Table<[bool; SIZE]> = Table(UnsafeCell::new({
     let mut flags = [false; SIZE];
@@ -184,6 +152,34 @@ pub fn symbol(id: u16) -> &'static [u8] {
 /// What the shim does with a function.
 pub fn action(id: u16) -> Action {
     ACTIONS.get().get(usize::from(id)).copied().unwrap_or(Action::Forward)
+}
+
+/// What a call of a function does to device memory.
+pub fn effect(id: u16) -> Effect {
+    EFFECTS.get().get(usize::from(id)).copied().unwrap_or(Effect::None)
+}
+
+/// The id of a symbol; what is not in the list does not compile.
+pub(crate) const fn id_of(symbol: &str) -> u16 {
+    let (mut row, mut begin, mut at) = (0, 0, 0);
+    while at < LENGTH {
+        if NAMES_CONST[at] == 0 {
+            let mut same = at - begin == symbol.len();
+            let mut index = 0;
+            while same && index < symbol.len() {
+                same = NAMES_CONST[begin + index] == symbol.as_bytes()[index];
+                index += 1;
+            }
+            if same {
+                return IDS[row];
+            }
+            begin = at + 1;
+            row += 1;
+        }
+        at += 1;
+    }
+    // There is no such symbol, and no such row.
+    IDS[row]
 }
 
 /// Whether the function is NVML's.
@@ -259,13 +255,13 @@ fn hash(name: &[u8]) -> u32 {
 /// Bits for the hashes of names: so many that few other names share one.
 const BITS: u32 = 4096;
 
-/// A bit for the hash of each name with an action: it tells almost every other name from these at once.
+/// A bit for the hash of each name with an action or an effect: it tells almost every other name from these at once.
 static HOOKED: Table<[u64; BITS as usize / 64]> = Table(UnsafeCell::new({
     let mut bits = [0; BITS as usize / 64];
     let (mut row, mut begin, mut at) = (0, 0, 0);
     while at < DRIVER_NAMES.len() {
         if DRIVER_NAMES.as_bytes()[at] == 0 {
-            if !matches!(DRIVER_ACTIONS[row], Action::Forward) {
+            if !matches!((DRIVER_ACTIONS[row], DRIVER_EFFECTS[row]), (Action::Forward, Effect::None)) {
                 let bit = hash_of(DRIVER_NAMES.as_bytes(), begin, DRIVER_BASES[row] as usize) % BITS;
                 bits[bit as usize / 64] |= 1 << (bit % 64);
             }
@@ -290,12 +286,13 @@ fn rows_of(hash: u32, name: &[u8]) -> impl Iterator<Item = &'static Key> {
     same.filter(move |key| usize::from(key.length) == name.len() && symbol(key.id).starts_with(name))
 }
 
-/// The function with an action that a lookup of this name at this version means, if there is one.
-pub fn hooked(name: &[u8], version: u32, per_thread: bool) -> Option<u16> {
+/// The function with an action that a lookup of this name at this version means, if there is one; under a quota also
+/// one with an effect.
+pub fn hooked(name: &[u8], version: u32, per_thread: bool, limited: bool) -> Option<u16> {
     let name = asked_for(name, version);
     let hash = hash(name);
     let found = if may_be_hooked(hash) { newest(hash, name, version, per_thread) } else { None };
-    found.filter(|id| action(*id) != Action::Forward)
+    found.filter(|id| action(*id) != Action::Forward || limited && effect(*id) != Effect::None)
 }
 
 /// The function that a lookup of this name at this version means (`firstlight_driver_api::resolve`, without pointers).
@@ -328,6 +325,7 @@ mod tests {
             let name = symbol(function.id).strip_suffix(b"\0").unwrap();
             assert_eq!(name, function.symbol.as_bytes());
             assert_eq!(action(function.id), function.action, "{}", function.symbol);
+            assert_eq!(effect(function.id), function.effect, "{}", function.symbol);
             assert_eq!(is_nvml(function.id), function.symbol.starts_with("nvml"));
         }
     }
@@ -343,6 +341,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_lookup_under_a_quota_finds_what_changes_memory() {
+        let hooked = |name: &str, limited| hooked(name.as_bytes(), 12_000, false, limited).map(symbol);
+        assert_eq!(hooked("cuMemMap", true), Some(b"cuMemMap\0".as_slice()));
+        assert_eq!(hooked("cuMemMap", false), None);
+        assert_eq!(hooked("cuMemAlloc", false), Some(b"cuMemAlloc_v2\0".as_slice()));
+        assert_eq!((id_of("cuArray3DCreate"), id_of("nvmlErrorString")), (0, 1160));
     }
 
     #[test]

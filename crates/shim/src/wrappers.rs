@@ -109,9 +109,19 @@ pub unsafe extern "C" fn query<const ID: u16>(
     let Some(real) = real(ID) else { return outcome::missing(ID) };
     // SAFETY: the driver's function, the client's arguments.
     let result = unsafe { short(real, [a, b, c, d, e, f]) };
+    // SAFETY: the client's arguments.
+    unsafe { told(ID, result, a, b) };
+    result
+}
+
+/// Records how a query ended.
+///
+/// # Safety
+/// The arguments must be the first two of the query that just ended.
+pub(crate) unsafe fn told(id: u16, result: i32, a: usize, b: usize) {
     // SAFETY: for these functions the first argument is an out-pointer to an int, written on success.
     let number = |pointer| unsafe { written::<u32>(pointer) };
-    let symbol = rows::symbol(ID);
+    let symbol = rows::symbol(id);
     let (arg0, arg1) = match symbol {
         b"cuDeviceGetCount\0" | b"nvmlDeviceGetCount_v2\0" if result == 0 => (u64::from(number(a)), 0),
         b"cuDeviceGetAttribute\0" if result == 0 => (u64::from(number(a)), b as u64),
@@ -121,9 +131,23 @@ pub unsafe extern "C" fn query<const ID: u16>(
         _ => (0, 0),
     };
     // A process that asks NVML only may end with these.
-    let marks_a_stage = symbol == b"cuDeviceGetCount\0" || rows::is_nvml(ID);
-    outcome::record(ID, result, arg0, arg1, if marks_a_stage { When::Now } else { When::Deferred });
-    result
+    let marks_a_stage = symbol == b"cuDeviceGetCount\0" || rows::is_nvml(id);
+    outcome::record(id, result, arg0, arg1, if marks_a_stage { When::Now } else { When::Deferred });
+}
+
+/// The device (`CUdevice`) on which a context is made, by the arguments after the first.
+pub(crate) fn device_of_context(id: u16, [b, c, d, e]: [usize; 4]) -> i32 {
+    int(match rows::symbol(id) {
+        b"cuDevicePrimaryCtxRetain\0" => b,
+        b"cuCtxCreate_v3\0" => e,
+        b"cuCtxCreate_v4\0" => d,
+        _ => c,
+    })
+}
+
+/// An argument of 32 bits: the upper half of its register is anything.
+pub(crate) fn int(argument: usize) -> i32 {
+    u32::try_from(argument & 0xFFFF_FFFF).unwrap_or(0).cast_signed()
 }
 
 /// A context is created or retained: before and after, because the first takes long and may hang.
@@ -139,13 +163,7 @@ pub unsafe extern "C" fn context<const ID: u16>(
     f: usize,
 ) -> i32 {
     let Some(real) = real(ID) else { return outcome::missing(ID) };
-    let device = match rows::symbol(ID) {
-        b"cuDevicePrimaryCtxRetain\0" => b,
-        b"cuCtxCreate_v3\0" => e,
-        b"cuCtxCreate_v4\0" => d,
-        _ => c,
-    } as u64
-        & 0xFFFF_FFFF;
+    let device = u64::from(device_of_context(ID, [b, c, d, e]).cast_unsigned());
     if !outcome::succeeded(ID) {
         outcome::entered(ID, device);
     }
@@ -175,6 +193,14 @@ pub unsafe extern "C" fn memory_info<const ID: u16>(free: usize, total: usize) -
         outcome::record(ID, result, arg0, arg1, When::Now);
     }
     result
+}
+
+/// Records the figures that a client was told.
+pub(crate) fn told_memory(id: u16, result: i32, free: u64, total: u64) {
+    if result != 0 || !outcome::succeeded(id) {
+        let figures = if result == 0 { (free, total) } else { (0, 0) };
+        outcome::record(id, result, figures.0, figures.1, When::Now);
+    }
 }
 
 /// Device memory is allocated.

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod processes {
     use firstlight_contract::ledger::{Ledger, SIZE, UNIT, header};
-    use firstlight_shim::quota::{Cause, Quota};
+    use firstlight_shim::quota::{Budget, Cause, Quota};
     use std::fs::File;
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::os::unix::ffi::OsStrExt as _;
@@ -75,14 +75,11 @@ mod processes {
             file.read_exact_at(&mut lock, 64).unwrap();
             // While it is nobody's turn words only become smaller: a sum that was read then is no less than the truth.
             let undisturbed = bytes[64..72] == lock && lock[..2] == [0, 0];
-            let words = Ledger::read(&bytes)
-                .unwrap()
-                .holders
-                .into_values()
-                .filter_map(|holder| holder.words.get(&0).copied());
-            let sum = words
-                .fold((0, 0), |sum, word| (sum.0 + u64::from(word.reserved), sum.1 + u64::from(word.used)));
-            undisturbed.then_some((sum.0 * UNIT, sum.1 * UNIT))
+            let holders = Ledger::read(&bytes).unwrap().holders;
+            let shares = holders.into_values().filter_map(|holder| holder.shares.get(&0).copied());
+            let sum =
+                shares.fold((0, 0), |sum, share| (sum.0 + share.reserved_bytes, sum.1 + share.used_bytes));
+            undisturbed.then_some(sum)
         }
     }
 
@@ -107,7 +104,7 @@ mod processes {
     }
 
     fn hold(quota: &Quota) {
-        quota.charge(0, LIMIT / 2).unwrap();
+        quota.charge_in(0, 0, LIMIT / 2).unwrap();
         #[expect(unsafe_code, reason = "as some hosts do")]
         // SAFETY: nothing here uses a descriptor above 2.
         let answer = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
@@ -142,27 +139,27 @@ mod processes {
                             .wrapping_add(1_442_695_040_888_963_407);
                         // 64 threads that would like to have two times the quota together.
                         let bytes = ((random >> 33) % (LIMIT / 64)).max(1).next_multiple_of(UNIT);
-                        match quota.charge(0, bytes) {
-                            Ok(()) => {
+                        match Budget::charge(quota, 0, bytes) {
+                            Ok(charge) => {
                                 let before = granted.fetch_add(bytes, SeqCst);
                                 assert!(
                                     before + bytes <= LIMIT,
                                     "{before} and {bytes} are more than {LIMIT}"
                                 );
-                                held.push(bytes);
+                                held.push(charge);
                             }
                             Err(refused) => assert_eq!(refused.cause, Cause::Full),
                         }
                         if (held.len() > 4 || random >> 62 == 0)
-                            && let Some(bytes) = held.pop()
+                            && let Some(charge) = held.pop()
                         {
-                            granted.fetch_sub(bytes, SeqCst);
-                            quota.release(0, bytes);
+                            granted.fetch_sub(charge.bytes(), SeqCst);
+                            quota.release(charge);
                         }
                     }
-                    for bytes in held {
-                        granted.fetch_sub(bytes, SeqCst);
-                        quota.release(0, bytes);
+                    for charge in held {
+                        granted.fetch_sub(charge.bytes(), SeqCst);
+                        quota.release(charge);
                     }
                 });
             }
@@ -190,9 +187,9 @@ mod processes {
         assert!(looks > 0 && most.1 > LIMIT / 10 * 9, "{looks} looks, {most:?}");
         let last = join(&grant.ledger());
         assert_eq!(last.used(0), (0, 0));
-        last.charge(0, LIMIT).unwrap();
+        let all = last.charge_in(0, 0, LIMIT).unwrap();
         assert_eq!(grant.reserved_and_used(), Some((LIMIT, LIMIT)));
-        last.release(0, LIMIT);
+        last.release(all);
         assert_eq!(last.used(0), (0, 0));
     }
 
@@ -203,12 +200,12 @@ mod processes {
         let (mut holder, _out) = grant.start_holder();
         let quota = join(&grant.ledger());
         assert_eq!(quota.used(0), (0, LIMIT / 2));
-        quota.charge(0, LIMIT / 2).unwrap();
-        let refused = quota.charge(0, 1).unwrap_err();
+        quota.charge_in(0, 0, LIMIT / 2).unwrap();
+        let refused = quota.charge_in(0, 0, 1).unwrap_err();
         assert_eq!((refused.cause, refused.used_by_others), (Cause::Full, LIMIT / 2));
         drop(holder.stdin.take());
         assert!(holder.wait().unwrap().success());
-        quota.charge(0, LIMIT / 2).unwrap();
+        quota.charge_in(0, 0, LIMIT / 2).unwrap();
     }
 
     #[test]
@@ -217,12 +214,12 @@ mod processes {
         let quota = join(&grant.ledger());
         for _ in 0..3 {
             let (mut holder, _out) = grant.start_holder();
-            assert_eq!(quota.charge(0, LIMIT).unwrap_err().cause, Cause::Full);
+            assert_eq!(quota.charge_in(0, 0, LIMIT).unwrap_err().cause, Cause::Full);
             holder.kill().unwrap();
             holder.wait().unwrap();
             assert_eq!(quota.used(0), (0, 0));
-            quota.charge(0, LIMIT).unwrap();
-            quota.release(0, LIMIT);
+            let all = quota.charge_in(0, 0, LIMIT).unwrap();
+            quota.release(all);
         }
     }
 
@@ -231,17 +228,18 @@ mod processes {
     fn a_forked_child_has_a_slot_of_its_own() {
         let grant = Grant::new();
         let member = join(&grant.ledger());
-        member.charge(0, LIMIT / 2).unwrap();
+        let held = member.charge_in(0, 0, LIMIT / 2).unwrap();
         let mut path = grant.ledger().as_os_str().as_bytes().to_vec();
         path.push(0);
         // SAFETY: the child makes system calls only, and ends by _exit.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            let stranger = !member.is_joined() && member.charge(0, 1).is_err() && member.used(0) == (0, 0);
-            member.release(0, UNIT);
+            let stranger =
+                !member.is_joined() && member.charge_in(0, 0, 1).is_err() && member.used(0) == (0, 0);
+            member.release(held);
             let joined = member.join(&path, &[LIMIT], 8).is_ok()
-                && member.charge(0, LIMIT / 2).is_ok()
-                && member.charge(0, 1).is_err()
+                && member.charge_in(0, 0, LIMIT / 2).is_ok()
+                && member.charge_in(0, 0, 1).is_err()
                 && member.used(0) == (LIMIT / 2, LIMIT);
             // SAFETY: ends the child.
             unsafe { libc::_exit(i32::from(!stranger) + 2 * i32::from(!joined)) };
@@ -252,7 +250,7 @@ mod processes {
         assert_eq!(status, 0);
         assert_eq!(grant.holders(), [(0, LIMIT / 2), (1, LIMIT / 2)]);
         assert_eq!(member.used(0), (LIMIT / 2, LIMIT / 2));
-        member.charge(0, LIMIT / 2).unwrap();
+        member.charge_in(0, 0, LIMIT / 2).unwrap();
         assert_eq!(grant.holders(), [(0, LIMIT)]);
     }
 }

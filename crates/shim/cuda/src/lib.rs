@@ -43,7 +43,7 @@ global_asm!(
 );
 
 macro_rules! entries {
-    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $versions:tt),)*) => {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $effect:ident, $versions:tt),)*) => {
         $(
             #[doc(hidden)]
             #[unsafe(naked)]
@@ -68,20 +68,20 @@ macro_rules! entries {
 }
 
 macro_rules! addresses {
-    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $versions:tt),)*) => {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $effect:ident, $versions:tt),)*) => {
         /// The address of an entry that a lookup may hand out; 0 for none.
         extern "C" fn entry(id: u16) -> usize {
-            match id { $($id => address_of!($symbol, $action),)* _ => 0 }
+            match id { $($id => address_of!($symbol, $action, $effect),)* _ => 0 }
         }
     };
 }
 
 macro_rules! address_of {
-    ($symbol:ident, forward) => {
+    ($symbol:ident, forward, none) => {
         0
     };
-    ($symbol:ident, $action:ident) => {
-        $symbol as *const () as usize
+    ($symbol:ident, $action:ident, $effect:ident) => {
+        firstlight_shim::address!($symbol)
     };
 }
 

@@ -29,7 +29,7 @@ extern "C" fn fill(id: u32, return_address: usize) -> usize {
 }
 
 macro_rules! entries {
-    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $versions:tt),)*) => {
+    ($(($id:literal, $symbol:ident, $name:ident, $thread:literal, $action:ident, $effect:ident, $versions:tt),)*) => {
         $(
             #[doc(hidden)]
             #[unsafe(naked)]

@@ -5,8 +5,16 @@ use super::step;
 use crate::sys::shared;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use firstlight_contract::ledger::{
-    DEVICES, HEADER_SIZE, LOCK_AT, PID_AT, SIZE, SLOT_SIZE, SLOTS, TAKEN_AT, TOKEN_AT, WORDS_AT, Word,
+    DEVICES, HEADER_SIZE, LANES, LOCK_AT, NAMES_AT, PID_AT, SIZE, SLOT_SIZE, SLOTS, TAKEN_AT, TOKEN_AT,
+    WORDS_AT, Word, word_at,
 };
+
+/// Which of the words for a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct At {
+    pub(super) slot: usize,
+    pub(super) lane: usize,
+}
 
 /// The mapping. Zeroes are none; whoever has one of those must not ask it.
 #[derive(Debug)]
@@ -36,33 +44,46 @@ impl Map {
         unsafe { &*(self.start.wrapping_add(at) as *const AtomicU64) }
     }
 
-    /// What a slot has of a device; `None` if there is no such slot or device.
+    /// The word of a place for a device; `None` if there is no such place or device.
     #[inline]
-    pub(super) fn word(&self, slot: usize, device: usize) -> Option<&AtomicU64> {
+    pub(super) fn word(&self, at: At, device: usize) -> Option<&AtomicU64> {
         const {
             assert!(
                 HEADER_SIZE.is_multiple_of(8) && SLOT_SIZE.is_multiple_of(8) && WORDS_AT.is_multiple_of(8)
             );
         };
-        let inside = slot < SLOTS && device < DEVICES;
-        let at = slot.wrapping_mul(SLOT_SIZE).wrapping_add(device.wrapping_mul(8));
-        inside.then(|| self.number(at.wrapping_add(HEADER_SIZE + WORDS_AT)))
+        let inside = at.slot < SLOTS && at.lane < LANES && device < DEVICES;
+        let offset = at.slot.wrapping_mul(SLOT_SIZE).wrapping_add(HEADER_SIZE);
+        inside.then(|| self.number(offset.wrapping_add(word_at(at.lane, device))))
     }
 
     /// The same, read.
-    pub(super) fn read(&self, slot: usize, device: usize) -> Word {
-        self.word(slot, device).map_or(Word::default(), |word| Word::unpack(word.load(SeqCst)))
+    fn read(&self, at: At, device: usize) -> Word {
+        self.word(at, device).map_or(Word::default(), |word| Word::unpack(word.load(SeqCst)))
+    }
+
+    /// Units that a slot uses of a device.
+    pub(super) fn used(&self, slot: usize, device: usize) -> u64 {
+        let lanes = (0..LANES).map(|lane| u64::from(self.read(At { slot, lane }, device).used));
+        lanes.fold(0, u64::wrapping_add)
     }
 
     /// Whether a slot has anything of any device.
     pub(super) fn is_dirty(&self, slot: usize) -> bool {
-        (0..DEVICES).any(|device| self.read(slot, device) != Word::default())
+        (0..DEVICES).any(|device| self.has(slot, device))
+    }
+
+    /// Whether a slot has anything of a device.
+    pub(super) fn has(&self, slot: usize, device: usize) -> bool {
+        (0..LANES).any(|lane| self.read(At { slot, lane }, device) != Word::default())
     }
 
     /// Takes from a slot what it has; to be called by whoever holds its lock.
     pub(super) fn clear(&self, slot: usize) {
-        for word in (0..DEVICES).filter_map(|device| self.word(slot, device)) {
-            word.store(0, SeqCst);
+        for lane in 0..LANES {
+            for word in (0..DEVICES).filter_map(|device| self.word(At { slot, lane }, device)) {
+                word.store(0, SeqCst);
+            }
         }
     }
 
@@ -74,6 +95,19 @@ impl Map {
             self.number(at.wrapping_add(TOKEN_AT)).store(token, SeqCst);
         }
         self.taken_word().fetch_max(u32::try_from(slot).unwrap_or(0).wrapping_add(1), SeqCst);
+    }
+
+    /// Whether a place among the names has this name; enters it if the place is free. Entering stops between the two
+    /// words if the process is killed there: the next one of this name finishes it.
+    pub(super) fn name(&self, device: usize, low: u64, high: u64) -> bool {
+        if device >= DEVICES {
+            return false;
+        }
+        let at = NAMES_AT.wrapping_add(device.wrapping_mul(16));
+        let is = |word: &AtomicU64, value: u64| {
+            word.compare_exchange(0, value, SeqCst, SeqCst).map_or_else(|seen| seen == value, |_| true)
+        };
+        is(self.number(at), low) && is(self.number(at.wrapping_add(8)), high)
     }
 
     fn taken_word(&self) -> &AtomicU32 {
@@ -91,15 +125,15 @@ impl Map {
         self.number(LOCK_AT)
     }
 
-    /// What all slots but one have taken of a device. Whoever holds the lock may believe that it is no less: meanwhile
+    /// What all words but one have taken of a device. Whoever holds the lock may believe that it is no less: meanwhile
     /// words only become smaller.
-    pub(super) fn taken_by_others(&self, own: usize, device: usize) -> u64 {
-        self.others(own, device).map(|(_, word)| step::taken(word)).fold(0, u64::saturating_add)
+    pub(super) fn taken_by_others(&self, own: At, device: usize) -> u64 {
+        self.others(own, device).map(|at| step::taken(self.read(at, device))).fold(0, u64::saturating_add)
     }
 
-    /// Words of all slots but one that have anything of a device.
-    pub(super) fn others(&self, own: usize, device: usize) -> impl Iterator<Item = (usize, Word)> {
-        let words = (0..SLOTS).map(move |slot| (slot, self.read(slot, device)));
-        words.filter(move |(slot, word)| *slot != own && *word != Word::default())
+    /// Where, beside one place, there is anything of a device.
+    pub(super) fn others(&self, own: At, device: usize) -> impl Iterator<Item = At> {
+        let places = (0..SLOTS).flat_map(|slot| (0..LANES).map(move |lane| At { slot, lane }));
+        places.filter(move |at| *at != own && self.read(*at, device) != Word::default())
     }
 }

@@ -7,6 +7,7 @@
 
 use super::Cause;
 use super::file::File;
+use super::map::At;
 use super::place::Place;
 use super::step;
 use super::turn::Turn;
@@ -15,9 +16,9 @@ use firstlight_contract::ledger::SLOTS;
 /// Times that reservations are taken back before a charge is refused: what others release meanwhile shall count.
 const PASSES: u32 = 2;
 
-/// Charges so many units.
+/// Charges so many units to a word of this process.
 #[cold]
-pub(super) fn charge(place: &Place, device: usize, units: u32) -> Result<(), Cause> {
+pub(super) fn charge(place: &Place, own: At, device: usize, units: u32) -> Result<(), Cause> {
     let limit = place.limit(device);
     if units > limit {
         return Err(Cause::Full);
@@ -25,7 +26,7 @@ pub(super) fn charge(place: &Place, device: usize, units: u32) -> Result<(), Cau
     let Some(_turn) = Turn::wait(&place.map, place.slot, |slot| place.is_alive(slot)) else {
         return Err(Cause::Busy);
     };
-    if is_raised(place, device, units) {
+    if is_raised(place, own, device, units) {
         return Ok(());
     }
     let file = place.file();
@@ -33,8 +34,8 @@ pub(super) fn charge(place: &Place, device: usize, units: u32) -> Result<(), Cau
         if let Some(file) = &file {
             reclaim(place, file, device);
         }
-        trim(place, device);
-        if is_raised(place, device, units) {
+        trim(place, own, device);
+        if is_raised(place, own, device, units) {
             return Ok(());
         }
     }
@@ -55,15 +56,15 @@ pub(super) fn sweep(place: &Place) {
     }
 }
 
-fn is_raised(place: &Place, device: usize, units: u32) -> bool {
-    let others = place.map.taken_by_others(place.slot, device);
+fn is_raised(place: &Place, own: At, device: usize, units: u32) -> bool {
+    let others = place.map.taken_by_others(own, device);
     let limit = place.limit(device);
-    let own = place.map.word(place.slot, device);
-    own.is_some_and(|word| step::change(word, |word| step::raised(word, units, others, limit)))
+    let word = place.map.word(own, device);
+    word.is_some_and(|word| step::change(word, |word| step::raised(word, units, others, limit)))
 }
 
 fn reclaim(place: &Place, file: &File, device: usize) {
-    for (slot, _) in place.map.others(place.slot, device) {
+    for slot in (0..SLOTS).filter(|slot| *slot != place.slot && place.map.has(*slot, device)) {
         empty_if_dead(place, file, slot);
     }
 }
@@ -75,8 +76,9 @@ fn empty_if_dead(place: &Place, file: &File, slot: usize) {
     }
 }
 
-fn trim(place: &Place, device: usize) {
-    for word in place.map.others(place.slot, device).filter_map(|(slot, _)| place.map.word(slot, device)) {
+/// Of other processes and of this one's other lanes.
+fn trim(place: &Place, own: At, device: usize) {
+    for word in place.map.others(own, device).filter_map(|at| place.map.word(at, device)) {
         step::change(word, step::trimmed);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The word is a counter (48 bits) and the holder's slot + 1 (16 bits; 0: nobody). The counter makes every state another
 //! one, so that a dead holder is overtaken by exactly one of those who find it dead. A holder that lives is waited
-//! for, three seconds at most: then the charge is refused.
+//! for, half a minute at most: then the charge is refused.
 
 use super::latch::Patience;
 use super::map::Map;

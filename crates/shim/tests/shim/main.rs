@@ -9,6 +9,8 @@ mod forwarding;
 #[cfg(test)]
 mod harmless;
 #[cfg(test)]
+mod quota;
+#[cfg(test)]
 mod records;
 #[cfg(test)]
 mod runtime;
