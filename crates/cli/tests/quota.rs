@@ -4,9 +4,10 @@
 mod quota {
     use firstlight_contract::grant::Grant;
     use firstlight_contract::ledger::{Ledger, SIZE};
+    use firstlight_testing::causes::{self, Made};
     use serde_json::Value;
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::process::{Command, Output};
 
     /// `run` with these options and words; `None`, said, where the artefacts are not built.
@@ -20,16 +21,23 @@ mod quota {
         Some(command.output().unwrap())
     }
 
-    /// A program that asks for so many MiB, and the verdict on it: its output and the report's verdict.
-    fn allocating(options: &[&str], words: &[&str]) -> Option<(String, Value)> {
+    /// Asks for memory: see its source.
+    fn program() -> PathBuf {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/allocate.c");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quota-c");
-        let program = firstlight_testing::compiled(&source, &[], &folder).unwrap();
-        let output =
-            run(&[options, &["-o", "json"]].concat(), &[&[program.to_str().unwrap()], words].concat())?;
-        assert!(output.status.success(), "{output:?}");
+        firstlight_testing::compiled(&source, &[], &folder).unwrap()
+    }
+
+    /// What the words print, and the verdict on them.
+    fn judged(options: &[&str], words: &[&str]) -> Option<(String, Value)> {
+        let output = run(&[options, &["-o", "json"]].concat(), words)?;
         let report: Value = serde_json::from_slice(&output.stderr).unwrap();
         Some((String::from_utf8(output.stdout).unwrap(), report["verdict"].clone()))
+    }
+
+    /// The same of a program that asks for so many MiB.
+    fn allocating(options: &[&str], words: &[&str]) -> Option<(String, Value)> {
+        judged(options, &[&[program().to_str().unwrap()], words].concat())
     }
 
     /// What a child of the program sees: the grant and the ledger, copied by a shell that a shell started.
@@ -78,16 +86,18 @@ mod quota {
         assert_eq!((grant.ledger, grant.quota_bytes, ledger), (None, None, None));
     }
 
-    #[test]
-    fn a_device_that_is_too_small_refuses_by_itself() {
-        let Some((said, verdict)) = allocating(&["--device-memory", "1Gi"], &["1500"]) else { return };
-        assert_eq!(said, "allocate=2\n");
-        assert_eq!(verdict["cause"], "out-of-memory-at-load", "{verdict:#}");
+    /// A row of the table of causes from two verdicts.
+    fn row(how: &str, verdict: &Value, twin: &str, other: &Value) {
+        let text = |verdict: &Value, key: &str| verdict[key].as_str().unwrap().to_owned();
+        let words = |verdict: &Value| (text(verdict, "cause"), text(verdict, "confidence"));
+        let ((cause, confidence), (alike, its)) = (words(verdict), words(other));
+        let made = Made { how, cause: &cause, confidence: &confidence };
+        let other = Made { how: twin, cause: &alike, confidence: &its };
+        causes::row(env!("CARGO_TARGET_TMPDIR"), &cause, &made, &alike, &other).unwrap();
     }
 
     #[test]
-    #[ignore = "needs the shim's entries to charge the quota"]
-    fn a_program_that_asks_for_more_than_its_quota_is_refused_and_told_so() {
+    fn a_program_that_asks_for_more_than_its_quota_is_told_apart_from_one_with_too_small_a_device() {
         let Some((said, verdict)) = allocating(&["--memory", "1Gi"], &["1500"]) else { return };
         assert_eq!(said, "allocate=2\n");
         assert_eq!(
@@ -95,10 +105,35 @@ mod quota {
             (&"quota-exceeded".into(), &"certain".into())
         );
         assert!(verdict["evidence"].to_string().contains("quota of 1.0 GiB"), "{verdict:#}");
+
+        let (said, other) = allocating(&["--device-memory", "1Gi"], &["1500"]).unwrap();
+        assert_eq!(said, "allocate=2\n");
+        assert_eq!(other["cause"], "out-of-memory-at-load", "{other:#}");
+        row("run --memory 1Gi, 1500 MiB asked for", &verdict, "run --device-memory 1Gi, the same", &other);
     }
 
     #[test]
-    #[ignore = "needs the shim's entries to charge the quota"]
+    fn a_ledger_that_is_gone_is_told_apart_from_one_that_is_full() {
+        let script = "rm $(sed -n s/^ledger=//p \"$FIRSTLIGHT_GRANT\"); exec \"$0\" 100";
+        let program = program();
+        let words = ["sh", "-c", script, program.to_str().unwrap()];
+        let Some((_, verdict)) = judged(&["--memory", "1Gi"], &words) else { return };
+        assert_eq!(
+            (&verdict["cause"], &verdict["confidence"]),
+            (&"quota-unavailable".into(), &"certain".into()),
+            "{verdict:#}"
+        );
+        assert!(verdict["evidence"].to_string().contains("cannot be opened, errno 2"), "{verdict:#}");
+        let (_, other) = allocating(&["--memory", "1Gi"], &["1500"]).unwrap();
+        row(
+            "the ledger removed, then memory asked for",
+            &verdict,
+            "run --memory 1Gi, 1500 MiB asked for",
+            &other,
+        );
+    }
+
+    #[test]
     fn a_child_shares_its_parent_s_quota() {
         let Some((said, _)) = allocating(&["--memory", "1Gi"], &["600", "and a child"]) else { return };
         assert_eq!(said, "parent=0\nallocate=2\n");
