@@ -45,6 +45,9 @@ fn prometheus_answers_every_question_of_the_dashboard() -> Result<()> {
     scenario(|s| {
         let (healthy, _) = one_of_each(s)?;
         s.generate(&healthy)?;
+        // Only what has a quota counts what it uses.
+        s.create(&annotated(ollama("part", OLLAMA), &[(annotation::GPU, "parts")]))?;
+        s.ready_pod("part")?;
         let questions = questions()?;
         assert!(questions.len() > 10, "{questions:?}");
         for (title, expression) in questions {

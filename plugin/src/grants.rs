@@ -1,11 +1,13 @@
-//! Grants on the node's disk: one folder each, `grants/<id>/{grant,records,allocation,owner}`. The first two
-//! are mounted into the container; the others are ours, so that a new start finds everything again.
+//! Grants on the node's disk: one folder each, `grants/<id>/{grant,records,ledger,allocation,owner}`. The first three
+//! are mounted into the container (a ledger is there only where there is a quota); the others are ours, so that a new
+//! start finds everything again.
 
 use crate::book::Id;
 use crate::plan::GrantOnDisk;
 use anyhow::{Context as _, Result};
 use firstlight_contract::grant::Grant;
-use firstlight_contract::paths::node::{GRANT_FILE, RECORDS_FILE};
+use firstlight_contract::ledger;
+use firstlight_contract::paths::node::{GRANT_FILE, LEDGER_FILE, RECORDS_FILE};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs;
@@ -75,12 +77,21 @@ impl Store {
         self.root.join(id).join(RECORDS_FILE)
     }
 
-    /// Writes a new grant. Two small files, not synchronised: after a power failure the pod starts anew.
+    /// The ledger of a grant, as we see it; there only where the grant has a quota.
+    pub fn ledger(&self, id: &str) -> PathBuf {
+        self.root.join(id).join(LEDGER_FILE)
+    }
+
+    /// Writes a new grant. Small files, not synchronised: after a power failure the pod starts anew. A grant that names a
+    /// ledger and has none would refuse all memory: then there is no grant.
     pub fn create(&self, grant: &Grant, allocation: &Allocation) -> GrantOnDisk {
         let folder = self.root.join(&grant.id);
         let host = self.host_root.join(&grant.id);
         let attempt = |with_records: bool| -> io::Result<()> {
             fs::create_dir_all(&folder)?;
+            if grant.ledger.is_some() {
+                make_ledger(&folder.join(LEDGER_FILE))?;
+            }
             let mut allocation = allocation.clone();
             if with_records {
                 make_records(&folder.join(RECORDS_FILE))?;
@@ -156,7 +167,17 @@ impl Store {
 
 fn make_records(path: &Path) -> io::Result<()> {
     fs::write(path, b"")?;
-    // Any user in the container appends; the mode does not depend on our umask.
+    open_to_all(path)
+}
+
+/// With all its blocks: a process that maps a hole for which the disk has no room is ended by SIGBUS.
+fn make_ledger(path: &Path) -> io::Result<()> {
+    fs::write(path, ledger::blank())?;
+    open_to_all(path)
+}
+
+/// Any user in the container writes; the mode does not depend on our umask.
+fn open_to_all(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o666))
 }
 
@@ -188,6 +209,11 @@ fn load_one(folder: &Path) -> Result<Stored> {
         clear(RECORDS_FILE)?;
         make_records(&folder.join(RECORDS_FILE))?;
     }
+    // One that is there stays as it is: processes that live count in it.
+    if stored.grant.ledger.is_some() && !is_file(LEDGER_FILE) {
+        clear(LEDGER_FILE)?;
+        make_ledger(&folder.join(LEDGER_FILE))?;
+    }
     Ok(stored)
 }
 
@@ -196,6 +222,7 @@ mod tests {
     use super::*;
     use firstlight_contract::grant::PoolKind;
     use proptest::prelude::*;
+    use std::os::unix::fs::MetadataExt as _;
 
     fn grant(id: &str) -> Grant {
         Grant {
@@ -258,6 +285,50 @@ mod tests {
         store.create(&grant(&id), &allocation(&["x"], 1));
         let mode = |name: &str| fs::metadata(store.root.join(&id).join(name)).unwrap().permissions().mode();
         assert_eq!((mode("records") & 0o777, mode("grant") & 0o022), (0o666, 0));
+    }
+
+    fn with_quota(id: &str) -> Grant {
+        Grant { ledger: Some("/run/firstlight/ledger".to_owned()), ..grant(id) }
+    }
+
+    #[test]
+    fn a_ledger_is_whole_on_the_disk_and_anybody_may_write_it() {
+        let (_folder, store) = store();
+        let id = "f".repeat(32);
+        assert!(matches!(store.create(&with_quota(&id), &allocation(&["x"], 1)), GrantOnDisk::Complete(_)));
+        let found = fs::metadata(store.ledger(&id)).unwrap();
+        assert_eq!((found.len(), found.permissions().mode() & 0o777), (ledger::SIZE as u64, 0o666));
+        assert!(found.blocks() * 512 >= ledger::SIZE as u64, "{} blocks", found.blocks());
+        assert_eq!(
+            ledger::Ledger::read(&fs::read(store.ledger(&id)).unwrap()),
+            Some(ledger::Ledger::default())
+        );
+        store.create(&grant(&"0".repeat(32)), &allocation(&["x"], 1));
+        assert!(!store.ledger(&"0".repeat(32)).exists(), "none without a quota");
+    }
+
+    #[test]
+    fn a_new_start_leaves_a_ledger_alone_and_makes_one_that_is_gone() {
+        let (_folder, store) = store();
+        let id = "f".repeat(32);
+        store.create(&with_quota(&id), &allocation(&["x"], 1));
+        fs::write(store.ledger(&id), "what a container counted").unwrap();
+        store.load().unwrap();
+        assert_eq!(fs::read(store.ledger(&id)).unwrap(), b"what a container counted");
+        fs::remove_file(store.ledger(&id)).unwrap();
+        fs::create_dir(store.ledger(&id)).unwrap();
+        store.load().unwrap();
+        assert_eq!(fs::read(store.ledger(&id)).unwrap(), ledger::blank());
+    }
+
+    #[test]
+    fn a_grant_whose_ledger_cannot_be_written_is_missing_and_nothing_of_it_stays() {
+        let (_folder, store) = store();
+        let id = "f".repeat(32);
+        fs::create_dir_all(store.ledger(&id)).unwrap();
+        let found = store.create(&with_quota(&id), &allocation(&["x"], 1));
+        assert!(matches!(found, GrantOnDisk::Missing(_)), "{found:?}");
+        assert!(!store.root.join(&id).exists());
     }
 
     #[test]

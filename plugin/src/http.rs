@@ -4,6 +4,7 @@ use crate::book::Book;
 use crate::clock;
 use crate::grants::Store;
 use crate::inventory::Snapshot;
+use crate::ledgers;
 use crate::metrics::Metrics;
 use axum::Router;
 use axum::extract::{Path, State};
@@ -38,6 +39,17 @@ struct PodReport {
 struct ContainerReport {
     container: String,
     report: Report,
+    /// Of each device with a quota.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    memory: Vec<Memory>,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    device: String,
+    quota_bytes: u64,
+    /// `None`: the ledger cannot be read.
+    used_bytes: Option<u64>,
 }
 
 /// The routes.
@@ -57,7 +69,9 @@ async fn metrics(State(view): State<View>) -> Response {
     }
     // Made of label values that were UTF-8.
     let mut text = String::from_utf8(text).unwrap_or_default();
-    view.book.write_series(&mut text);
+    let counted = view.book.counted();
+    let used = ledgers::used(&view.store, counted.into_iter().map(|one| (one.id, one.quotas.len())));
+    view.book.write_series(&mut text, &used);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
@@ -84,6 +98,23 @@ impl View {
         }
         None
     }
+
+    /// What the containers of a pod use of their quotas, by container.
+    fn memory(&self, namespace: &str, pod: &str) -> BTreeMap<String, Vec<Memory>> {
+        let mut counted = self.book.counted();
+        counted.retain(|one| one.namespace == namespace && one.pod == pod);
+        let used = ledgers::used(&self.store, counted.iter().map(|one| (one.id.clone(), one.quotas.len())));
+        let memory = |one: crate::book::series::Counted| {
+            let used = used.get(&one.id);
+            let quotas = one.quotas.into_iter().enumerate();
+            let memory = quotas.filter_map(|(device, (uuid, quota))| {
+                let used_bytes = used.and_then(|used| used.get(device)).copied();
+                Some(Memory { device: uuid, quota_bytes: quota?, used_bytes })
+            });
+            (one.container, memory.collect())
+        };
+        counted.into_iter().map(memory).collect()
+    }
 }
 
 async fn report(State(view): State<View>, Path((namespace, pod)): Path<(String, String)>) -> Response {
@@ -91,8 +122,14 @@ async fn report(State(view): State<View>, Path((namespace, pod)): Path<(String, 
         let text = format!("pod {namespace}/{pod} has no grant on this node\n");
         return (StatusCode::NOT_FOUND, text).into_response();
     };
-    let containers =
-        reports.into_iter().map(|(container, report)| ContainerReport { container, report }).collect();
+    let mut memory = view.memory(&namespace, &pod);
+    let containers = reports
+        .into_iter()
+        .map(|(container, report)| {
+            let memory = memory.remove(&container).unwrap_or_default();
+            ContainerReport { container, report, memory }
+        })
+        .collect();
     match serde_json::to_string(&PodReport { containers }) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

@@ -156,23 +156,6 @@ pub trait Inventory: Send + Sync + std::fmt::Debug {
     fn probe(&self) -> Snapshot;
 }
 
-/// Parts of cards, none of which is given: a quota that nothing enforces would be a promise to a neighbour that is
-/// not kept. Goes when the shim holds a container to its quota.
-#[derive(Debug)]
-struct Withheld(Nvidia);
-
-impl Inventory for Withheld {
-    fn probe(&self) -> Snapshot {
-        let mut snapshot = self.0.probe();
-        for device in snapshot.devices.iter_mut().filter(|device| device.health.is_healthy()) {
-            let sentence = "this version does not enforce the quota of a part yet, so none is given; use a pool of \
-                            kind whole for this card";
-            device.health = Health::Unhealthy(Fault::new(HealthReason::QuotaNotEnforced, sentence));
-        }
-        snapshot
-    }
-}
-
 /// The inventory of a pool among all that are configured.
 pub fn of(pool: &Pool, all: &[Pool], node: &str, root: &NodeRoot) -> Box<dyn Inventory> {
     match &pool.spec {
@@ -181,7 +164,8 @@ pub fn of(pool: &Pool, all: &[Pool], node: &str, root: &NodeRoot) -> Box<dyn Inv
         }
         PoolSpec::Observer { seats } => Box::new(Observer::new(*seats)),
         PoolSpec::Custom { driver, devices } => Box::new(Custom::new(driver.into(), *devices)),
-        PoolSpec::Whole { cards } => Box::new(Nvidia::new(pool, cards, all, root.clone())),
-        PoolSpec::Slice { cards, .. } => Box::new(Withheld(Nvidia::new(pool, cards, all, root.clone()))),
+        PoolSpec::Whole { cards } | PoolSpec::Slice { cards, .. } => {
+            Box::new(Nvidia::new(pool, cards, all, root.clone()))
+        }
     }
 }

@@ -20,6 +20,7 @@
 //! | [`kubelet_list`], [`pods`], [`pod_watch`] | which container holds which device; its pod |
 //! | [`book`] | all grants in memory: identity, verdicts, series |
 //! | [`records`], [`tailing`] | reading what containers append |
+//! | [`ledgers`] | reading how much of their quotas they use |
 //! | [`device_events`] | devices that failed or work again, as Events on the node |
 //! | [`publish`], [`http`], [`metrics`] | telling Kubernetes and Prometheus |
 //! | [`selftest`], [`cleanup`] | other commands: is the installation good; take everything off the node |
@@ -39,6 +40,7 @@ pub mod ids;
 pub mod inventory;
 pub mod kubelet_dir;
 pub mod kubelet_list;
+pub mod ledgers;
 pub mod metrics;
 pub mod node_files;
 pub mod plan;

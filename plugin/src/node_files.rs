@@ -24,7 +24,7 @@ pub mod frame {
     pub const LIB: &str = "lib";
     /// Placeholders of the simulator.
     pub const DRIVER: &str = "driver";
-    /// Placeholders of grant and records.
+    /// Placeholders of grant, records and ledger.
     pub const RUN: &str = "run";
 
     /// Placeholder of one version of NVIDIA's runtime.
@@ -228,6 +228,7 @@ fn sources(artefacts: &Path) -> Result<Vec<Source>> {
         (frame::DRIVER, library::NVML),
         (frame::RUN, firstlight_contract::paths::node::GRANT_FILE),
         (frame::RUN, firstlight_contract::paths::node::RECORDS_FILE),
+        (frame::RUN, firstlight_contract::paths::node::LEDGER_FILE),
         (frame::cudart(CudartMajor::V12), CudartMajor::V12.soname()),
         (frame::cudart(CudartMajor::V13), CudartMajor::V13.soname()),
     ];

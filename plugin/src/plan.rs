@@ -13,7 +13,7 @@ use crate::api::v1beta1::{ContainerAllocateResponse, DeviceSpec, Mount};
 use crate::inventory::{DeviceNode, Direct, Driver, DriverSet, Health, Snapshot, Unit};
 use crate::node_files::{Layout, frame};
 use firstlight_contract::grant::{Device, Grant};
-use firstlight_contract::paths::{container, library};
+use firstlight_contract::paths::{container, library, node};
 use firstlight_contract::pools::{CudartMajor, Pool};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,9 +37,9 @@ pub enum RequestError {
 /// What became of the grant on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GrantOnDisk {
-    /// Grant and record file are there, in this folder (a path on the node).
+    /// Grant and record file are there, in this folder (a path on the node); where the grant has a ledger, that, too.
     Complete(PathBuf),
-    /// The grant is there and says that nothing is recorded.
+    /// The grant is there, and where it has one its ledger, and says that nothing is recorded.
     WithoutRecords(PathBuf),
     /// There is none: the reason.
     Missing(String),
@@ -55,25 +55,16 @@ pub fn grant(
     if ids.is_empty() {
         return Err(RequestError::Empty);
     }
-    // Units of one device are one device in the container, with the sum of their memory.
-    let mut parts: BTreeMap<usize, Vec<&Unit>> = BTreeMap::new();
-    for id in ids {
-        let (ordinal, device) = snapshot
-            .device_of(id)
-            .ok_or_else(|| RequestError::UnknownDevice { pool: pool.name.clone(), id: id.clone() })?;
-        parts.entry(ordinal).or_default().extend(device.units.iter().filter(|unit| unit.id == *id));
+    if let Some(id) = ids.iter().find(|id| snapshot.device_of(id).is_none()) {
+        return Err(RequestError::UnknownDevice { pool: pool.name.clone(), id: id.clone() });
     }
+    let parts = parts(snapshot, ids);
     let devices = parts.iter().filter_map(|(ordinal, units)| {
         let device = snapshot.devices.get(*ordinal)?;
         let share = |bytes: u64| bytes / (device.units.len() as u64).max(1) * units.len() as u64;
-        let quota = |quota: u64, unit: &&Unit| Some(quota.saturating_add(unit.quota_bytes?));
         let whole = device.granted.as_ref()?;
-        Some(Device {
-            memory_bytes: whole.memory_bytes.map(share),
-            // One part without a quota is none for the whole.
-            quota_bytes: units.iter().try_fold(0, quota),
-            ..whole.clone()
-        })
+        let (memory_bytes, quota_bytes) = (whole.memory_bytes.map(share), quota(units));
+        Some(Device { memory_bytes, quota_bytes, ..whole.clone() })
     });
     let (driver, nvml) = match &snapshot.driver {
         Driver::Simulator | Driver::Direct(_) => (Some(container::DRIVER), Some(container::DRIVER_NVML)),
@@ -87,10 +78,30 @@ pub fn grant(
         driver: driver.map(str::to_owned),
         nvml: nvml.map(str::to_owned),
         records: Some(container::RECORDS.to_owned()),
-        ledger: None,
+        ledger: has_quota(&parts).then(|| container::LEDGER.to_owned()),
         quota_bytes: None,
         devices: devices.collect(),
     })
+}
+
+/// The units of a request by device. Those of one device are one device in the container, with the sum of their memory.
+fn parts<'a>(snapshot: &'a Snapshot, ids: &[String]) -> BTreeMap<usize, Vec<&'a Unit>> {
+    let mut parts: BTreeMap<usize, Vec<&Unit>> = BTreeMap::new();
+    for id in ids {
+        let Some((ordinal, device)) = snapshot.device_of(id) else { continue };
+        parts.entry(ordinal).or_default().extend(device.units.iter().filter(|unit| unit.id == *id));
+    }
+    parts
+}
+
+/// The quota of these units together; one without a quota is none for all.
+fn quota(units: &[&Unit]) -> Option<u64> {
+    units.iter().try_fold(0, |quota: u64, unit| Some(quota.saturating_add(unit.quota_bytes?)))
+}
+
+/// Whether the memory of any device is counted, so that there is a ledger.
+fn has_quota(parts: &BTreeMap<usize, Vec<&Unit>>) -> bool {
+    parts.values().any(|units| quota(units).is_some())
 }
 
 /// The response to an Allocate. No environment at all: whatever is there belongs to the pod, the webhook or
@@ -134,7 +145,7 @@ pub fn response(
         }
     }
     mounts.file(layout.host("bin"), container::BIN_DIR);
-    mounts.run(layout, grant);
+    mounts.run(layout, grant, has_quota(&parts(snapshot, ids)));
     // Nobody else brings a driver: the names under which clients open one by path lead to the shim, too, by
     // the same inode, so that the loader takes it for the object that is already there. Beside another
     // vendor's plugin never: a file below somebody's read-only mount stops the container.
@@ -225,7 +236,7 @@ impl Mounts {
         self.file(layout.host("frames").join(frame), container);
     }
 
-    fn run(&mut self, layout: &Layout, grant: &GrantOnDisk) {
+    fn run(&mut self, layout: &Layout, grant: &GrantOnDisk, ledger: bool) {
         let (folder, records) = match grant {
             GrantOnDisk::Complete(folder) => (folder, true),
             GrantOnDisk::WithoutRecords(folder) => (folder, false),
@@ -233,10 +244,12 @@ impl Mounts {
         };
         let parent = |path: &str| path.rsplit_once('/').map_or("/", |(parent, _)| parent).to_owned();
         self.frame(layout, frame::RUN, &parent(container::GRANT));
-        self.file(folder.join(firstlight_contract::paths::node::GRANT_FILE), container::GRANT);
+        self.file(folder.join(node::GRANT_FILE), container::GRANT);
         if records {
-            let file = folder.join(firstlight_contract::paths::node::RECORDS_FILE);
-            self.push(&file, container::RECORDS, false);
+            self.push(&folder.join(node::RECORDS_FILE), container::RECORDS, false);
+        }
+        if ledger {
+            self.push(&folder.join(node::LEDGER_FILE), container::LEDGER, false);
         }
     }
 

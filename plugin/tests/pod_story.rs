@@ -21,6 +21,9 @@ use firstlight_contract::metrics::{MetricKind, table};
 use firstlight_contract::record::Role;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use support::node::{Node, Process, RESOURCE, eventually};
 
@@ -82,6 +85,45 @@ async fn a_pod_that_comes_up_is_told_everywhere() {
     assert!(
         node.api.shared.lock().unwrap().selectors.iter().all(|selector| selector == "spec.nodeName=node-a")
     );
+}
+
+/// The value of the one series that begins so.
+fn value(node: &Node, series: &str) -> Option<f64> {
+    let metrics = node.get("/metrics").1;
+    metrics.lines().find_map(|line| line.strip_prefix(series)?.rsplit(' ').next()?.parse().ok())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_container_uses_of_its_quota_is_told_while_the_process_lives() {
+    let node = Node::ready().await;
+    let grant = node.pod("ollama", "sim-0::0").await;
+    eventually("identified", || node.metric(&outcome("success", 0))).await;
+    let used = format!("firstlight_memory_used_bytes{{{LABELS},device=\"GPU-");
+    assert_eq!(value(&node, &used), Some(0.0));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c/hold.c");
+    let program = firstlight_testing::compiled(&source, &[], Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
+    let mut process = Command::new(program)
+        .arg(grant.join("ledger"))
+        .arg((3u64 << 30).to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "held\n");
+    assert_eq!(value(&node, &used), Some(f64::from(3u32 << 30)));
+    Process::start(&grant, 42, Role::Runner);
+    let report: Value = serde_json::from_str(&node.get("/reports/default/ollama").1).unwrap();
+    let memory = &report["containers"][0]["memory"][0];
+    assert_eq!(
+        (&memory["quota_bytes"], &memory["used_bytes"]),
+        (&(24u64 << 30).into(), &(3u64 << 30).into())
+    );
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(value(&node, &used), Some(0.0), "what the dead held is not counted");
+    assert_described(&node.get("/metrics").1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -40,6 +40,7 @@ Examples:
   kubectl firstlight run -- python3 probe.py
   kubectl firstlight run --simulate init-returns=999 -- ./my-cuda-program
   kubectl firstlight run --driver ./libcuda.so.1 --report report.json -- ./my-cuda-program
+  kubectl firstlight run --pool observer --memory 4GiB -- ./my-cuda-program
 The command's exit code is passed on; the verdict goes to standard error.")]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -74,6 +75,9 @@ pub(crate) struct Gpu {
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
     /// Memory of each simulated device, such as 8GiB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) device_memory: Option<String>,
+    /// Quota of memory on each device, such as 1GiB, for the program and its children together; any driver
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<String>,
 }

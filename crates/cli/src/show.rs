@@ -27,6 +27,13 @@ pub(crate) fn verdict(verdict: &VerdictReport) -> String {
     text
 }
 
+/// What is used of quotas, a line each.
+pub(crate) fn memory(sentences: impl Iterator<Item = String>) -> String {
+    let mut text = String::new();
+    labelled(&mut text, "memory", sentences);
+    text
+}
+
 /// How much of a report is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {

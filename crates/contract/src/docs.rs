@@ -31,7 +31,7 @@ const LABELS: [(&str, &str); 16] = [
     (
         "reason",
         "why a device is unhealthy: `gone`, `off-the-bus`, `excluded`, `contested` (two pools claim it), `driver`, \
-         `device-node`, `memory-unknown`, `quota-not-enforced`",
+         `device-node`, `memory-unknown`",
     ),
     ("code", "a gRPC code, such as `OK` or `InvalidArgument`"),
     ("result", "`ok` or `error`"),

@@ -69,6 +69,15 @@ pub fn header() -> [u8; HEAD] {
     bytes
 }
 
+/// All bytes of a new ledger. They are written, zeroes and all: a hole that the full disk has no block for ends the
+/// process that maps it by SIGBUS.
+#[cfg(feature = "std")]
+pub fn blank() -> Vec<u8> {
+    let mut bytes = header().to_vec();
+    bytes.resize(SIZE, 0);
+    bytes
+}
+
 /// Whether a file that begins so and has this size is a ledger of this version.
 pub fn is_known(head: &[u8], size: u64) -> bool {
     size >= SIZE as u64 && head.get(..HEAD) == Some(&header()[..])

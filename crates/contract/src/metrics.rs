@@ -96,6 +96,9 @@ metrics! {
     MEMORY_QUOTA "firstlight_memory_quota_bytes" Gauge Container
         ["namespace", "pod", "container", "kind", "device"]
         "Device memory that a container may use, bytes."
+    MEMORY_USED "firstlight_memory_used_bytes" Gauge Container
+        ["namespace", "pod", "container", "kind", "device"]
+        "Device memory that the living processes of a container with a quota hold, as they count it, bytes."
     CUDA_INIT_DURATION "firstlight_cuda_init_duration_seconds" Histogram Node []
         "From a process's first driver call to a usable context, seconds."
     NODE_CUDA_INIT_TOTAL "firstlight_node_cuda_init_total" Counter Node ["outcome"]
@@ -157,13 +160,11 @@ pub enum HealthReason {
     DeviceNode,
     /// It cannot be divided, because its memory is not known.
     MemoryUnknown,
-    /// It is divided, and nothing holds the parts to their quotas.
-    QuotaNotEnforced,
 }
 
 impl HealthReason {
     /// All values, in the table's order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::Gone,
         Self::OffTheBus,
         Self::Excluded,
@@ -171,7 +172,6 @@ impl HealthReason {
         Self::Driver,
         Self::DeviceNode,
         Self::MemoryUnknown,
-        Self::QuotaNotEnforced,
     ];
 
     /// The label's value.
@@ -184,7 +184,6 @@ impl HealthReason {
             Self::Driver => "driver",
             Self::DeviceNode => "device-node",
             Self::MemoryUnknown => "memory-unknown",
-            Self::QuotaNotEnforced => "quota-not-enforced",
         }
     }
 }

@@ -78,6 +78,7 @@ impl Cause {
                 | Self::VulkanInsteadOfCuda
                 | Self::GpuClaimedNotUsed
                 | Self::QuotaExceeded
+                | Self::QuotaUnavailable
                 | Self::LoadTooSlow
         )
     }

@@ -4,7 +4,7 @@ use crate::facts::{ContainerState, Facts};
 use crate::{Container, Verdict};
 use firstlight_contract::decode::{Entry, Item};
 use firstlight_contract::grant::PoolKind;
-use firstlight_contract::record::{Caller, Kind, NO_FUNCTION, Record, Role};
+use firstlight_contract::record::{Caller, Kind, NO_FUNCTION, Record, Refusal, Role};
 use firstlight_contract::text::ForeignText;
 use firstlight_driver_api::by_symbol;
 
@@ -104,8 +104,26 @@ impl Trace {
         self
     }
 
+    /// The call came again with the same code.
+    pub(crate) fn gets_again(mut self, symbol: &str, code: i32) -> Self {
+        self.push(Kind::Repeated, by_symbol(symbol).unwrap().id, code, (1, 0), "");
+        self
+    }
+
     pub(crate) fn gets_with(mut self, symbol: &str, code: i32, args: (u64, u64)) -> Self {
         self.push(Kind::CallReturned, by_symbol(symbol).unwrap().id, code, args, "");
+        self
+    }
+
+    /// The quota refuses memory of the grant's device 0, and the caller gets 2.
+    pub(crate) fn quota_refuses(self, symbol: &str, asked: u64, why: Refusal, detail: &str) -> Self {
+        self.quota_refuses_for(symbol, asked, why as u64, detail)
+    }
+
+    /// The same with the number of a reason that may be unknown.
+    pub(crate) fn quota_refuses_for(mut self, symbol: &str, asked: u64, why: u64, detail: &str) -> Self {
+        let id = by_symbol(symbol).unwrap().id;
+        self.push(Kind::QuotaRefused, id, 2, (asked, why << 32), detail);
         self
     }
 

@@ -44,5 +44,5 @@ pub use facts::{ContainerState, Facts, Preflight};
 pub use process::Process;
 pub use report::Report;
 pub use stage::Stage;
-pub use step::{Step, What};
+pub use step::{Step, What, say_bytes};
 pub use verdict::{Condition, Confidence, Event, RuledOut, Truth, Verdict};

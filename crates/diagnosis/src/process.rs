@@ -8,7 +8,7 @@ use crate::step::{Step, What};
 use firstlight_contract::decode::Entry;
 use firstlight_contract::paths::program::PREFLIGHT_DYNAMIC;
 use firstlight_contract::record::{Caller, Kind, Role, start};
-pub(crate) use learnt::{Failure, Learnt};
+pub(crate) use learnt::{Failure, Learnt, Refused};
 use std::collections::BTreeMap;
 
 /// Steps of a process that are kept; of the rest only the number is known.

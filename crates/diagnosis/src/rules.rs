@@ -13,6 +13,9 @@ mod preflight;
 mod preflight_tests;
 #[cfg(test)]
 mod properties;
+mod quota;
+#[cfg(test)]
+mod quota_tests;
 mod serving;
 #[cfg(test)]
 mod serving_tests;
@@ -329,6 +332,10 @@ impl Case<'_> {
         finding.evidence.extend(provenance(process));
         if let Some(failure) = &learnt.work_failure {
             let note = format!("{} failed once on the way and the process went on.", failure.symbol);
+            finding.evidence.push(note);
+        }
+        if let Some(refused) = &learnt.quota_refused {
+            let note = format!("the quota refused {} and the process went on.", quota::call(refused));
             finding.evidence.push(note);
         }
         let mut verdict = self.verdict(Outcome::Success, &finding);

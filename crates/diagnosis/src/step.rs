@@ -326,7 +326,7 @@ pub(crate) fn say_version(version: u64) -> String {
 }
 
 /// Bytes for a sentence: binary units, one decimal.
-pub(crate) fn say_bytes(bytes: u64) -> String {
+pub fn say_bytes(bytes: u64) -> String {
     let units = [("TiB", 40u32), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     units.into_iter().find(|(_, shift)| bytes >> shift > 0).map_or_else(
         || format!("{bytes} bytes"),

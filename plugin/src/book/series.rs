@@ -1,24 +1,55 @@
 //! Series of pods as Prometheus text, written at scrape time from the grants that exist: they are born with a
 //! grant and go with it. Written by hand, because a thousand grants as metric objects would be megabytes.
 
-use super::{Book, Entry, Inner};
+use super::{Book, Entry, Id, Inner};
 use crate::grants::Owner;
+use crate::ledgers::Used;
 use firstlight_contract::metrics::{Metric, Outcome, table};
 use std::fmt::Write as _;
 
 impl Book {
-    /// Appends the series of all containers.
-    pub fn write_series(&self, out: &mut String) {
+    /// Appends the series of all containers. What they use was read before: the lock is not held while the disk is read.
+    pub fn write_series(&self, out: &mut String, used: &Used) {
         let inner = self.lock();
         // Writing to a string cannot fail.
-        let _ = inner.write_series(out);
+        let _ = inner.write_series(out, used);
     }
+
+    /// The containers with a quota.
+    pub fn counted(&self) -> Vec<Counted> {
+        let inner = self.lock();
+        let has_quota =
+            |(_, entry): &(&Owner, &Entry)| entry.devices.iter().any(|device| device.quota_bytes.is_some());
+        let counted = |(owner, entry): (&Owner, &Entry)| Counted {
+            id: entry.held.id.clone(),
+            namespace: owner.namespace.clone(),
+            pod: owner.pod.clone(),
+            container: owner.container.clone(),
+            quotas: entry.devices.iter().map(|device| (device.uuid.clone(), device.quota_bytes)).collect(),
+        };
+        inner.shown().filter(has_quota).map(counted).collect()
+    }
+}
+
+/// A container with a quota.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Its grant.
+    pub id: Id,
+    /// Namespace of its pod.
+    pub namespace: String,
+    /// Its pod.
+    pub pod: String,
+    /// Its name.
+    pub container: String,
+    /// UUID and quota of each of its devices.
+    pub quotas: Vec<(String, Option<u64>)>,
 }
 
 type Line<'a> = (String, f64);
 
 impl Inner {
-    fn write_series(&self, out: &mut String) -> std::fmt::Result {
+    fn write_series(&self, out: &mut String, used: &Used) -> std::fmt::Result {
         self.family(out, &table::CUDA_INIT_TOTAL, |entry| {
             let outcomes = Outcome::ALL.iter().zip(entry.judged.counts);
             outcomes.map(|(outcome, count)| (label("outcome", outcome.as_str()), as_f64(count))).collect()
@@ -43,6 +74,12 @@ impl Inner {
                 Some((label("device", &device.uuid), as_f64(bytes)))
             };
             entry.devices.iter().filter_map(quota).collect()
+        })?;
+        self.family(out, &table::MEMORY_USED, |entry| {
+            let Some(used) = used.get(&entry.held.id) else { return Vec::new() };
+            let devices = entry.devices.iter().zip(used);
+            let counted = devices.filter(|(device, _)| device.quota_bytes.is_some());
+            counted.map(|(device, used)| (label("device", &device.uuid), as_f64(*used))).collect()
         })
     }
 

@@ -13,11 +13,15 @@ pub struct Simulated {
 
 impl Simulated {
     /// `devices` devices of a model (by name; an unknown name is the default model), each in `slices` parts
-    /// with an equal share of the memory.
+    /// with an equal share of the memory, which is its quota, too: what a slice of a card does can be seen without one.
+    /// A context costs nothing here, as it costs the simulator nothing.
     pub fn new(node: &str, pool: &str, devices: u32, model: &str, slices: u32) -> Self {
         let memory = models::by_name(model)
             .or_else(|| models::by_name(models::DEFAULT_MODEL))
             .map(|model| model.memory_bytes);
+        // Each device is a card with its share of the memory, so that the simulator tells what the quota allows.
+        let quota_bytes = memory.filter(|_| slices > 1).map(|memory| memory / u64::from(slices));
+        let unit = |index, slice| Unit { id: format!("sim-{index}::{slice}"), quota_bytes };
         let device = |index| {
             let uuid = ids::uuid(node, pool, index);
             PoolDevice {
@@ -33,7 +37,7 @@ impl Simulated {
                     context_bytes: None,
                 }),
                 node: None,
-                units: (0..slices).map(|slice| Unit::whole(format!("sim-{index}::{slice}"))).collect(),
+                units: (0..slices).map(|slice| unit(index, slice)).collect(),
             }
         };
         Self { devices: (0..devices).map(device).collect() }
@@ -55,6 +59,13 @@ mod tests {
         let start = || Simulated::new("node-a", "simulated", 8, "SIM-A40", 64).probe();
         assert_eq!(start(), start());
         assert_eq!(start().devices[7].units[63].id, "sim-7::63");
+    }
+
+    #[test]
+    fn a_slice_has_its_share_as_its_quota_and_a_whole_device_none() {
+        let quota =
+            |slices| Simulated::new("a", "p", 1, "SIM-A40", slices).probe().devices[0].units[0].quota_bytes;
+        assert_eq!((quota(1), quota(4)), (None, Some(12 << 30)));
     }
 
     #[test]

@@ -167,11 +167,32 @@ fn parts_of_two_cards_are_two_devices_each_with_its_own_quota() {
     let grant = grant(&pool, &snapshot, &ids, "f".repeat(32)).unwrap();
     let quotas: Vec<_> = grant.devices.iter().map(|device| device.quota_bytes.unwrap() >> 30).collect();
     assert_eq!(quotas, [24, 8]);
+    assert_eq!(grant.ledger.as_deref(), Some(container::LEDGER));
     assert_eq!(
         (grant.driver.as_deref(), grant.nvml.as_deref()),
         (Some(container::DRIVER), Some(container::DRIVER_NVML))
     );
     assert_eq!(response(&pool, &snapshot, &ids, &layout(), &complete()).devices.len(), 4);
+}
+
+#[test]
+fn a_part_has_a_ledger_that_it_may_write_and_a_whole_device_has_none() {
+    let ledger = |(pool, snapshot): &(Pool, Snapshot), id: &str, disk: &GrantOnDisk| {
+        let granted = grant(pool, snapshot, &ids(&[id]), "f".repeat(32)).unwrap().ledger.is_some();
+        let lines = golden(&response(pool, snapshot, &ids(&[id]), &layout(), disk));
+        let mounted = lines.contains(&"/run/firstlight/ledger < G/ledger rw".to_owned());
+        assert_eq!(granted, mounted, "{lines:#?}");
+        mounted
+    };
+    let without_records = GrantOnDisk::WithoutRecords("/var/lib/firstlight/grants/ID".into());
+    for disk in [complete(), without_records] {
+        assert!(ledger(&simulated(), "sim-0::0", &disk));
+        assert!(ledger(&cards(), &unit(0, 1), &disk));
+        let whole = Simulated::new("node-a", "simulated", 1, "SIM-A40", 1).probe();
+        assert!(!ledger(&(simulated().0, whole), "sim-0::0", &disk));
+        assert!(!ledger(&custom(true), "custom-0", &disk));
+        assert!(!ledger(&observer(), "seat-0", &disk));
+    }
 }
 
 #[test]
@@ -217,6 +238,8 @@ fn two_slices_of_one_device_are_one_device_with_their_memory() {
     let grant = grant(&pool, &snapshot, &ids(&["sim-1::3", "sim-0::0", "sim-1::0"]), "f".repeat(32)).unwrap();
     let memory: Vec<_> = grant.devices.iter().map(|device| device.memory_bytes.unwrap() >> 30).collect();
     assert_eq!(memory, [12, 24]);
+    let quotas: Vec<_> = grant.devices.iter().map(|device| device.quota_bytes.unwrap() >> 30).collect();
+    assert_eq!(quotas, memory, "the simulator tells what the quota allows");
     assert_eq!(grant.devices[0].uuid, snapshot.devices[0].name);
     assert_eq!(Grant::parse(grant.to_string().as_bytes()), Ok(grant));
 }

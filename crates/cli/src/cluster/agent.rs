@@ -3,11 +3,11 @@
 
 use super::connect::root;
 use anyhow::{Context as _, anyhow, bail};
-use firstlight_diagnosis::Report;
+use firstlight_diagnosis::{Report, say_bytes};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::{Client, Error};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Labels of the agent's pods, as the chart sets them.
@@ -28,6 +28,29 @@ pub(super) struct Answer {
 pub(super) struct Part {
     pub(super) container: String,
     pub(super) report: Report,
+    /// Of each device with a quota; an older agent does not tell.
+    #[serde(default)]
+    pub(super) memory: Vec<Memory>,
+}
+
+/// What a container uses of its quota on a device.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Memory {
+    pub(super) device: String,
+    pub(super) quota_bytes: u64,
+    /// `None`: the agent cannot read what the container counts.
+    pub(super) used_bytes: Option<u64>,
+}
+
+impl Memory {
+    /// For people.
+    pub(super) fn sentence(&self) -> String {
+        let (device, quota) = (&self.device, say_bytes(self.quota_bytes));
+        match self.used_bytes {
+            Some(used) => format!("{} of the quota of {quota} used on {device}", say_bytes(used)),
+            None => format!("a quota of {quota} on {device}; what is used cannot be read"),
+        }
+    }
 }
 
 /// Asks the agent on the pod's node; `namespace`: where it runs, if known.

@@ -24,6 +24,9 @@ pub(super) struct Found {
     /// `None`: the condition speaks, which is about the whole pod.
     pub(super) container: Option<String>,
     pub(super) report: Report,
+    /// What it uses of its quotas, where it has any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) memory: Vec<agent::Memory>,
     /// What the preflight found before the container started, where it had one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) preflight: Option<Document>,
@@ -148,6 +151,7 @@ async fn reports(client: &Client, args: &Diagnose, pod: &Pod) -> anyhow::Result<
         preflight: left::of(pod, container.as_deref()).map(|report| Document::new(&report, None)),
         container,
         report,
+        memory: Vec::new(),
         probe: None,
     };
     let answer = match agent::ask(client, args.agent_namespace.as_deref(), pod).await {
@@ -163,7 +167,7 @@ async fn reports(client: &Client, args: &Diagnose, pod: &Pod) -> anyhow::Result<
         .containers
         .into_iter()
         .filter(wanted)
-        .map(|part| found(Some(part.container), part.report))
+        .map(|part| Found { memory: part.memory, ..found(Some(part.container), part.report) })
         .collect();
     if all.is_empty() {
         let wanted = args.container.as_deref().unwrap_or_default();
@@ -197,6 +201,7 @@ pub(super) fn print(collected: &Collected, output: Format, out: &mut dyn Write) 
                 let container = found.container.as_deref().map(|name| format!(", container {name}"));
                 let container = container.unwrap_or_default();
                 writeln!(out, "{gap}pod        {}/{}{container}", found.namespace, found.pod)?;
+                write!(out, "{}", show::memory(found.memory.iter().map(agent::Memory::sentence)))?;
                 write!(out, "{}", show::report(&found.report, extent))?;
                 if let Some(preflight) = &found.preflight {
                     write!(out, "\n{}", left::text(&preflight.report(), extent))?;

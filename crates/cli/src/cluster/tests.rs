@@ -114,6 +114,23 @@ fn the_agent_on_the_pods_node_is_asked_through_the_api_server() {
 }
 
 #[test]
+fn what_is_used_of_a_quota_is_told_beside_the_verdict() {
+    let said = |used: Value, words: &[&str]| {
+        let mut answer = answer(&["ollama"]);
+        let memory = json!([{"device": "GPU-6f1c", "quota_bytes": 12u64 << 30, "used_bytes": used}]);
+        answer["containers"][0]["memory"] = memory;
+        diagnosed(cluster().with(REPORT, answer), &[&["ollama-0"], words].concat()).result.unwrap().0
+    };
+    let text = said(json!(3u64 << 29), &[]);
+    assert!(text.contains("\nmemory     1.5 GiB of the quota of 12.0 GiB used on GPU-6f1c\n"), "{text}");
+    assert!(said(Value::Null, &[]).contains("a quota of 12.0 GiB on GPU-6f1c; what is used cannot be read"));
+    assert!(
+        !said(json!(0), &["-o", "json"]).contains("memory"),
+        "the report of one pod is the report itself"
+    );
+}
+
+#[test]
 fn a_pod_may_be_named_as_kubectl_prints_it() {
     assert!(diagnosed(cluster(), &["pod/ollama-0"]).result.is_ok());
 }
@@ -277,6 +294,7 @@ fn the_preflight_is_started_in_the_container_and_its_document_read_whole() {
                 namespace: "ai".to_owned(),
                 pod: "ollama-0".to_owned(),
                 container: Some("ollama".to_owned()),
+                memory: Vec::new(),
                 report: report(),
                 preflight: None,
                 probe: None,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use firstlight_contract::fault;
 use firstlight_contract::grant::{Device, Grant, PoolKind};
 use firstlight_contract::models::{self, MAX_DEVICES, MODELS, Model};
-use firstlight_contract::paths::library;
+use firstlight_contract::paths::{library, node};
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ pub(super) struct Plan {
     devices: u32,
     model: &'static Model,
     memory_bytes: u64,
+    /// Quota of memory on each device.
+    pub(super) quota_bytes: Option<u64>,
 }
 
 impl Plan {
@@ -30,12 +32,13 @@ impl Plan {
         let driver = take(driver(args), &mut mistakes).flatten();
         let devices = take(devices(args, kind), &mut mistakes).unwrap_or(1);
         let model = take(model(args, kind), &mut mistakes).unwrap_or(&MODELS[0]);
-        let memory = take(memory(args, kind), &mut mistakes).flatten();
+        let memory = take(device_memory(args, kind), &mut mistakes).flatten();
+        let quota_bytes = take(quota(args), &mut mistakes).flatten();
         if !mistakes.is_empty() {
             bail!("{}", mistakes.join("\n       "));
         }
         let memory_bytes = memory.unwrap_or(model.memory_bytes);
-        Ok(Self { kind, faults, driver, devices, model, memory_bytes })
+        Ok(Self { kind, faults, driver, devices, model, memory_bytes, quota_bytes })
     }
 
     /// How many devices the program was given, where `run` decides.
@@ -43,7 +46,8 @@ impl Plan {
         (self.kind == PoolKind::Simulated).then_some(self.devices)
     }
 
-    pub(super) fn grant(&self, artefacts: &Artefacts, records: &Path) -> anyhow::Result<Grant> {
+    /// The grant whose files lie in this folder.
+    pub(super) fn grant(&self, artefacts: &Artefacts, folder: &Path) -> anyhow::Result<Grant> {
         let text = |path: &Path| -> anyhow::Result<String> {
             let text = path.to_str().with_context(|| format!("the path {} is not UTF-8", path.display()))?;
             Ok(text.to_owned())
@@ -66,9 +70,9 @@ impl Plan {
             kind: self.kind,
             driver,
             nvml,
-            records: Some(text(records)?),
-            ledger: None,
-            quota_bytes: None,
+            records: Some(text(&folder.join(node::RECORDS_FILE))?),
+            ledger: self.quota_bytes.map(|_| text(&folder.join(node::LEDGER_FILE))).transpose()?,
+            quota_bytes: self.quota_bytes,
             devices,
         })
     }
@@ -79,7 +83,7 @@ impl Plan {
             pci: Some(format!("00000000:{:02X}:00.0", 0x41 + index)),
             model: Some(self.model.name.to_owned()),
             memory_bytes: Some(self.memory_bytes),
-            quota_bytes: None,
+            quota_bytes: self.quota_bytes,
             context_bytes: None,
         }
     }
@@ -151,20 +155,29 @@ fn model(args: &Gpu, kind: PoolKind) -> Result<&'static Model, String> {
     })
 }
 
-/// Least memory of a simulated device.
+/// Least memory of a simulated device, and least quota: a context alone takes more on most cards.
 const LEAST_MEMORY: u64 = 64 << 20;
 
-fn memory(args: &Gpu, kind: PoolKind) -> Result<Option<u64>, String> {
-    let Some(text) = &args.memory else { return Ok(None) };
-    if kind != PoolKind::Simulated {
-        return Err("--memory: a memory quota in front of a real driver is not possible yet; \
-                    with --pool simulated it is the memory of the simulated device"
-            .to_owned());
+fn device_memory(args: &Gpu, kind: PoolKind) -> Result<Option<u64>, String> {
+    if args.device_memory.is_some() && kind != PoolKind::Simulated {
+        return Err(
+            "--device-memory: only for simulated devices; --memory is a quota in front of any driver"
+                .to_owned(),
+        );
     }
+    size("--device-memory", args.device_memory.as_deref())
+}
+
+fn quota(args: &Gpu) -> Result<Option<u64>, String> {
+    size("--memory", args.memory.as_deref())
+}
+
+fn size(option: &str, text: Option<&str>) -> Result<Option<u64>, String> {
+    let Some(text) = text else { return Ok(None) };
     bytes(text)
         .filter(|bytes| *bytes >= LEAST_MEMORY)
         .map(Some)
-        .ok_or_else(|| format!("--memory {text:?}: write a size of at least 64MiB, such as 8GiB"))
+        .ok_or_else(|| format!("{option} {text:?}: write a size of at least 64MiB, such as 8GiB"))
 }
 
 /// `8GiB`, `8Gi`, `8G` and a number of bytes; all units are binary.
@@ -223,16 +236,44 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_reported_at_once() {
-        let text =
-            refusal(&["--simulate", "explode", "--devices", "17", "--model", "RTX", "--memory", "lots"]);
-        for part in ["explode", "--devices 17", "SIM-A40", "--memory \"lots\""] {
+        let wrong = [
+            "--simulate",
+            "explode",
+            "--devices",
+            "17",
+            "--model",
+            "RTX",
+            "--memory",
+            "lots",
+            "--device-memory",
+            "1",
+        ];
+        let text = refusal(&wrong);
+        for part in ["explode", "--devices 17", "SIM-A40", "--memory \"lots\"", "--device-memory \"1\""] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }
 
     #[test]
-    fn a_quota_in_front_of_a_real_driver_is_refused_with_a_way_out() {
-        assert!(refusal(&["--pool", "observer", "--memory", "1GiB"]).contains("--pool simulated"));
+    fn only_a_simulated_device_has_a_size_to_choose_and_the_refusal_names_the_quota() {
+        let text = refusal(&["--pool", "observer", "--device-memory", "1GiB"]);
+        assert!(text.contains("only for simulated devices; --memory is a quota"), "{text}");
+    }
+
+    #[test]
+    fn a_quota_is_for_each_device_of_any_driver() {
+        let grant = |options: &[&str]| {
+            let plan = plan(options).unwrap();
+            plan.grant(&Artefacts::at(PathBuf::from("/cache")), Path::new("/tmp/x")).unwrap()
+        };
+        let custom = grant(&["--driver", "/bin/sh", "--memory", "1Gi"]);
+        assert_eq!((custom.ledger.as_deref(), custom.quota_bytes), (Some("/tmp/x/ledger"), Some(1 << 30)));
+        assert!(custom.to_string().contains("\nledger=/tmp/x/ledger\nquota=1073741824\n"), "{custom}");
+        let simulated = grant(&["--memory", "1Gi", "--device-memory", "8Gi", "--devices", "2"]);
+        let sizes = simulated.devices.iter().map(|device| (device.quota_bytes, device.memory_bytes));
+        assert_eq!(sizes.collect::<Vec<_>>(), [(Some(1 << 30), Some(8 << 30)); 2]);
+        let without = grant(&[]);
+        assert_eq!((without.ledger, without.quota_bytes, without.devices[0].quota_bytes), (None, None, None));
     }
 
     #[test]
@@ -255,9 +296,9 @@ mod tests {
 
     #[test]
     fn a_grant_reads_back_as_it_was_written() {
-        let plan = plan(&["--devices", "2", "--memory", "8GiB"]).unwrap();
+        let plan = plan(&["--devices", "2", "--device-memory", "8GiB", "--memory", "1GiB"]).unwrap();
         let artefacts = Artefacts::at(PathBuf::from("/cache"));
-        let grant = plan.grant(&artefacts, Path::new("/tmp/x/records")).unwrap();
+        let grant = plan.grant(&artefacts, Path::new("/tmp/x")).unwrap();
         assert_eq!(Grant::parse(grant.to_string().as_bytes()).unwrap(), grant);
         assert_eq!(grant.devices.len(), 2);
         assert_eq!(grant.devices[1].memory_bytes, Some(8 << 30));

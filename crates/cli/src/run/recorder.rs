@@ -1,8 +1,10 @@
-//! What puts a program behind the recorder: a grant, a record file, and the variables that lead to them.
+//! What puts a program behind the recorder: a grant, a record file, where there is a quota a ledger, and the variables
+//! that lead to them.
 
 use super::artefacts::Artefacts;
 use super::plan::Plan;
 use anyhow::Context as _;
+use firstlight_contract::ledger;
 use firstlight_contract::names::env;
 use firstlight_contract::paths::{container, node};
 use std::ffi::OsString;
@@ -32,8 +34,11 @@ impl Recorder {
             .context("cannot make a folder for grant and records")?;
         let (grant_path, records) =
             (folder.path().join(node::GRANT_FILE), folder.path().join(node::RECORDS_FILE));
-        let grant = plan.grant(artefacts, &records)?;
+        let grant = plan.grant(artefacts, folder.path())?;
         fs::write(&records, b"").with_context(|| format!("cannot write {}", records.display()))?;
+        if let Some(path) = &grant.ledger {
+            fs::write(path, ledger::blank()).with_context(|| format!("cannot write {path}"))?;
+        }
         fs::write(&grant_path, grant.to_string())
             .with_context(|| format!("cannot write {}", grant_path.display()))?;
         let mut variables =

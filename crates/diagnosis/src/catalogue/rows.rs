@@ -353,17 +353,24 @@ rows! {
         fix: "delete the pod so that it gets a device anew; check the health of the GPU on the node",
         references: ["https://github.com/ollama/ollama/issues/10026"],
     }
-    QuotaExceeded "quota-exceeded" Allocate ALL_ERAS NOTHING {
-        what: "the container asked for more device memory than its slice has",
-        evidence: "the shim refused an allocation because the quota of the grant was used up",
-        alike: "out-of-memory-at-load is the card's own refusal",
-        fix: "ask for more slices, or lower the context length, OLLAMA_NUM_PARALLEL or the model's size",
+    QuotaExceeded "quota-exceeded" Allocate ALL_ERAS RECORDS {
+        what: "the container asked for more device memory than its quota allows",
+        evidence: "the shim refused memory because the quota of the grant was used up, and the process did not go on with less",
+        alike: "out-of-memory-at-load and no-room-for-context are the card's own refusals: the driver was asked and answered 2",
+        fix: "ask for more slices (or a larger quota), or lower the context length, OLLAMA_NUM_PARALLEL or the model's size",
+        references: [],
+    }
+    QuotaUnavailable "quota-unavailable" Allocate ALL_ERAS RECORDS {
+        what: "the file in which the container's device memory is counted cannot be used, so that no memory is given",
+        evidence: "the shim refused memory because it could not count it: the ledger cannot be opened, mapped or locked, all its places are taken, or a process held its lock for seconds",
+        alike: "quota-exceeded names what is used and what is allowed; out-of-memory-at-load is the card's own refusal",
+        fix: "delete the pod so that it gets a new ledger; if it comes again, look whether a security profile keeps the container from /run/firstlight/ledger, whether more than 256 of its processes hold device memory, and whether one of them stands still",
         references: [],
     }
     OutOfMemoryAtLoad "out-of-memory-at-load" Allocate ALL_ERAS RECORDS {
         what: "the model does not fit into the GPU's memory",
         evidence: "an allocation after a good context returned 2 (out of memory); a size above the free memory makes it certain",
-        alike: "no-room-for-context fails before the first allocation",
+        alike: "no-room-for-context fails before the first allocation; quota-exceeded is the quota's refusal, before the driver is asked",
         fix: "lower the context length or OLLAMA_NUM_PARALLEL, choose a smaller model, or give the pod a larger share",
         references: ["https://github.com/ollama/ollama/issues/14632", "https://github.com/ollama/ollama/issues/9782"],
     }

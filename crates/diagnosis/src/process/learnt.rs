@@ -1,28 +1,17 @@
 //! What is learnt from the steps of a process, one by one.
 
+mod failing;
+
 use super::Process;
 use crate::driver::{self, Duty};
 use crate::facts::VISIBLE;
 use crate::step::{Node, Step, What};
+pub(crate) use failing::{Failure, Refused};
 use firstlight_contract::record::Caller;
 use std::collections::BTreeMap;
 
 /// Names and paths of one sort that are kept. NVIDIA's runtime asks for up to 36 names that drivers lack.
 const MAX_NAMES: usize = 64;
-
-/// A call that failed, or a point at which a process stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    pub(crate) at_ns: u64,
-    pub(crate) symbol: String,
-    pub(crate) duty: Duty,
-    pub(crate) code: i32,
-    pub(crate) caller: Caller,
-    /// Bytes asked for, where it was an allocation.
-    pub(crate) bytes: u64,
-    /// Launches that had gone well before.
-    pub(crate) launches_before: u64,
-}
 
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one thing learnt, and any mix of them occurs")]
@@ -61,8 +50,10 @@ pub(crate) struct Learnt {
     pub(crate) callers: Vec<Caller>,
     /// First failing call up to the context.
     pub(crate) init_failure: Option<Failure>,
-    /// First failing call after it.
+    /// First failing call after it that the process did not get over.
     pub(crate) work_failure: Option<Failure>,
+    /// First refusal of the quota that the process did not get over, if nothing had failed before.
+    pub(crate) quota_refused: Option<Refused>,
     /// `CUDA_VISIBLE_DEVICES` of the process, if it was told.
     pub(crate) visible: Option<String>,
     /// Device nodes, if they were told.
@@ -87,6 +78,7 @@ impl Process {
                 | What::Unanswered { .. }
                 | What::Table { .. }
                 | What::ExportMissing { .. }
+                | What::QuotaRefused { .. }
         );
         if calls {
             learnt.first_call_ns.get_or_insert(step.at_ns);
@@ -95,10 +87,7 @@ impl Process {
             }
         }
         match &step.what {
-            What::Started
-            | What::Forked { .. }
-            | What::DriverOpened { nvml: true, .. }
-            | What::QuotaRefused { .. } => {}
+            What::Started | What::Forked { .. } | What::DriverOpened { nvml: true, .. } => {}
             What::DriverSearched { path, errno } => {
                 learnt.opening = None;
                 keep(&mut learnt.searched, (path.clone(), *errno));
@@ -120,6 +109,20 @@ impl Process {
                 self.returned(step, symbol, *code, *arg0, *arg1);
             }
             What::Repeated { symbol, code, .. } => self.returned(step, symbol, *code, 0, 0),
+            // The driver was not asked: no record of a call that returned follows.
+            What::QuotaRefused { symbol, asked, device, refusal, detail, .. } => {
+                learnt.open.remove(&(tid, symbol.clone().into_owned()));
+                learnt.refuse(Refused {
+                    symbol: symbol.clone().into_owned(),
+                    duty: driver::duty(symbol),
+                    asked: *asked,
+                    device: *device,
+                    why: *refusal,
+                    detail: detail.clone(),
+                    launches_before: learnt.all_launches(),
+                    had_since: false,
+                });
+            }
             What::Unanswered { name, version, code } => {
                 let asked = (name.clone(), *version, *code);
                 let known = learnt.unanswered.iter().any(|(known, _, _)| known == name);
@@ -177,7 +180,10 @@ impl Process {
     }
 
     fn confirm(&mut self, at_ns: u64) {
-        if self.gapless && self.launched() && self.learnt.work_failure.is_none() {
+        let learnt = &self.learnt;
+        let failed = learnt.work_failure.as_ref().is_some_and(|failure| !learnt.got_over(failure));
+        let refused = learnt.quota_refused.as_ref().is_some_and(|refused| !learnt.got_over_refusal(refused));
+        if self.gapless && self.launched() && !failed && !refused {
             self.learnt.confirmed_ns.get_or_insert(at_ns);
         }
     }
@@ -210,7 +216,11 @@ impl Process {
                 learnt.memoryless |= arg0 == 0 && step.caller == Caller::Runtime;
                 learnt.total_memory = learnt.total_memory.max(arg0);
             }
-            Duty::Context => learnt.context = true,
+            Duty::Context => {
+                learnt.context = true;
+                learnt.memory_had();
+            }
+            Duty::Allocate => learnt.memory_had(),
             Duty::MemoryInfo if known => {
                 // The driver answers this only under a context (else 201), so that a context exists.
                 learnt.context |= arg1 > 0;
@@ -259,7 +269,7 @@ impl Process {
             code,
             caller: step.caller,
             bytes,
-            launches_before: learnt.launches.saturating_add(learnt.graphs),
+            launches_before: learnt.all_launches(),
         };
         // A device lost or a context poisoned is answered by every later call: 700-719 except "already
         // enabled" and its kin (704, 705, 708, 709, 711-713), which are no faults.
@@ -277,22 +287,14 @@ impl Process {
             Duty::MemoryInfo if code != 201 && !learnt.launches_seen() => {
                 learnt.init_failure.get_or_insert(failure);
             }
-            Duty::Allocate | Duty::CodeLoad | Duty::Launch | Duty::Synchronize => {
-                learnt.work_failure.get_or_insert(failure);
-            }
-            _ if sticky || (code == 999 && learnt.launches_seen()) => {
-                learnt.work_failure.get_or_insert(failure);
-            }
+            Duty::Allocate | Duty::CodeLoad | Duty::Launch | Duty::Synchronize => learnt.fail(failure),
+            _ if sticky || (code == 999 && learnt.launches_seen()) => learnt.fail(failure),
             _ => {}
         }
     }
 }
 
 impl Learnt {
-    fn launches_seen(&self) -> bool {
-        self.launches.saturating_add(self.graphs) > 0
-    }
-
     /// Whether the driver was asked for a function of this name, in any version, and had none, or whether such
     /// a function was called and missing.
     pub(crate) fn lacks(&self, name: &str) -> bool {

@@ -1,5 +1,6 @@
 //! What is wrong with one process: its first failing stage.
 
+use super::quota::refused;
 use super::work::work_failed;
 use super::{Case, Finding, HANG_NS, reached, who};
 use crate::catalogue::Cause;
@@ -33,8 +34,9 @@ impl Case<'_> {
             .or_else(|| self.handshake_failed(process))
             .or_else(|| self.crashed(process))
             .or_else(|| self.enumeration_failed(process))
+            .or_else(|| refused(process))
             .or_else(|| self.context_failed(process))
-            .or_else(|| work_failed(process))
+            .or_else(|| work_failed(process, self.facts.kind))
             .or_else(|| self.api_missing(process))
     }
 

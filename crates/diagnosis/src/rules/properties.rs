@@ -9,7 +9,7 @@ use firstlight_contract::decode::{Entry, Item, decode_all};
 use firstlight_contract::grant::PoolKind;
 use firstlight_contract::metrics::Outcome;
 use firstlight_contract::preflight::{HEADER, Probe, Report};
-use firstlight_contract::record::{Kind, MAX_ENCODED, Role};
+use firstlight_contract::record::{Kind, MAX_ENCODED, Refusal, Role};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -23,6 +23,12 @@ fn traces() -> Vec<Trace> {
         Trace::start(9, Role::Runner, 3).opens(DRIVER).gets("cuInit", 999),
         Trace::start(10, Role::Other, 4).unanswered("cuGetExportTable", 500).initialises(),
         Trace::start(11, Role::Runner, 5).comes_up().gets_with("cuMemAlloc_v2", 2, (99 << 30, 0)),
+        Trace::start(14, Role::Runner, 5).comes_up().quota_refuses(
+            "cuMemAlloc_v2",
+            9 << 30,
+            Refusal::Full,
+            "1 2 3",
+        ),
         Trace::start(12, Role::ListDevices, 6).misses_driver(&[("/usr/lib/libcuda.so.1", 2)]),
         Trace::start(13, Role::ListDevices, 7).opens(DRIVER).enters("cuInit"),
     ]
@@ -214,7 +220,7 @@ proptest! {
 
     #[test]
     fn forged_records_are_bounded(
-        forged in vec((0u32..500, any::<u32>(), 0u8..15, any::<u16>(), any::<i32>(), any::<u64>()), 0..600),
+        forged in vec((0u32..500, any::<u32>(), 0u8..20, any::<u16>(), any::<i32>(), any::<u64>()), 0..600),
     ) {
         let template = records().remove(0);
         let items: Vec<Item> = forged

@@ -9,6 +9,7 @@ use crate::process::{Failure, Process};
 use crate::stage::Stage;
 use crate::step::say_bytes;
 use crate::verdict::Confidence::{Certain, Likely};
+use firstlight_contract::grant::PoolKind;
 
 impl Case<'_> {
     pub(super) fn api_missing(&self, process: &Process) -> Option<Finding> {
@@ -37,16 +38,12 @@ impl Case<'_> {
     }
 }
 
-/// Whether the process launched more after an allocation had failed: llama.cpp then puts fewer layers on
-/// the GPU and goes on.
-fn went_on(process: &Process, failure: &Failure) -> bool {
-    failure.duty == Duty::Allocate && process.launches() > failure.launches_before
-}
-
-fn out_of_memory(process: &Process, failure: &Failure) -> Finding {
+fn out_of_memory(process: &Process, failure: &Failure, kind: PoolKind) -> Finding {
     let first = said(process, failure);
     let size = say_bytes(failure.bytes);
-    match process.learnt.free_memory {
+    let finding = match process.learnt.free_memory {
+        // A call that came again with the same code tells no size.
+        _ if failure.bytes == 0 => Finding::new(Stage::Allocate, Cause::OutOfMemoryAtLoad, Likely, first),
         Some((free, total)) if failure.bytes > free => {
             Finding::new(Stage::Allocate, Cause::OutOfMemoryAtLoad, Certain, first).and(format!(
                 "it asked for {size}, and {} of {} were free.",
@@ -59,13 +56,19 @@ fn out_of_memory(process: &Process, failure: &Failure) -> Finding {
         None => Finding::new(Stage::Allocate, Cause::OutOfMemoryAtLoad, Likely, first)
             .and(format!("it asked for {size}.")),
     }
-    .not(Cause::NoRoomForContext, "the context had been created.")
+    .not(Cause::NoRoomForContext, "the context had been created.");
+    match kind {
+        PoolKind::Slice => {
+            finding.not(Cause::QuotaExceeded, "the quota let the request pass: the driver refused it.")
+        }
+        _ => finding,
+    }
 }
 
 /// What failed after the context, if the process did not get over it.
-pub(super) fn work_failed(process: &Process) -> Option<Finding> {
+pub(super) fn work_failed(process: &Process, kind: PoolKind) -> Option<Finding> {
     let failure = process.learnt.work_failure.as_ref()?;
-    if went_on(process, failure) {
+    if process.learnt.got_over(failure) {
         return None;
     }
     let stage = stage_of(failure.duty);
@@ -73,7 +76,7 @@ pub(super) fn work_failed(process: &Process) -> Option<Finding> {
     let finding = |cause, confidence| Finding::new(stage, cause, confidence, said(process, failure));
     let lost = failure.code == code::UNKNOWN || failure.code == code::NO_DEVICE;
     let finding = match failure.code {
-        code::OUT_OF_MEMORY if failure.duty == Duty::Allocate => out_of_memory(process, failure),
+        code::OUT_OF_MEMORY if failure.duty == Duty::Allocate => out_of_memory(process, failure, kind),
         200 | 209 => finding(Cause::ArchitectureNotInBuild, Likely),
         221 | 222 => finding(Cause::PtxJitUnavailable, Likely).not(
             Cause::ArchitectureNotInBuild,

@@ -17,6 +17,9 @@ const CONTROL: [(&str, bool); 3] =
     [("/dev/nvidiactl", true), ("/dev/nvidia-uvm", true), ("/dev/nvidia-uvm-tools", false)];
 /// Quotas of equal parts are whole multiples of the driver's allocation granularity.
 const GRANULE: u64 = 2 << 20;
+/// What a context is charged in each process. NVIDIA's driver takes 100 to 500 MiB of a card, by model and version, and
+/// no call of the process asks for it.
+const CONTEXT: u64 = 256 << 20;
 
 /// A pool of real cards on this node.
 #[derive(Debug)]
@@ -138,7 +141,12 @@ fn device(claims: &Claims, card: &Card, found: &Found, surroundings: &Surroundin
         name: card.uuid.clone(),
         health: fault.map_or(Health::Healthy, Health::Unhealthy),
         numa: card.numa,
-        granted: Some(Device { uuid: card.uuid.clone(), pci: Some(card.pci.clone()), ..Device::default() }),
+        granted: Some(Device {
+            uuid: card.uuid.clone(),
+            pci: Some(card.pci.clone()),
+            context_bytes: matches!(claims.parts, Parts::Shares(..)).then_some(CONTEXT),
+            ..Device::default()
+        }),
         node: card.minor.map(|minor| surroundings.node(Path::new(&format!("/dev/nvidia{minor}")))),
         units,
     }
