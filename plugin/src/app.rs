@@ -11,6 +11,8 @@ use crate::metrics::Metrics;
 use crate::node_files::{self, Layout};
 use crate::pod_watch;
 use crate::pool::PoolState;
+use crate::prober::knowledge::Knowledge;
+use crate::prober::listener::Listener;
 use crate::probing::Prober;
 use crate::publish::Publisher;
 use crate::registration::Registration;
@@ -94,11 +96,12 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
     book.load(store.load()?);
 
     let mut tasks = JoinSet::new();
+    let knowledge = Arc::new(Knowledge::new(config.ignored_xids.iter().copied()));
     let (kubelet, watcher) = KubeletDir::new(config.device_plugins_dir.clone());
     for_ever(&mut tasks, shutdown, watcher.run());
     let mut snapshots = BTreeMap::new();
     for pool in &config.pools {
-        let inventory = inventory::of(pool, &config.pools, &config.node_name, &config.node_root);
+        let inventory = inventory::of(pool, &config.pools, &config.node_name, &config.node_root, &knowledge);
         let (prober, snapshot) =
             Prober::new(&pool.name, pool.resource(), inventory, Arc::clone(&book), Arc::clone(&metrics));
         for_ever(&mut tasks, shutdown, prober.run());
@@ -113,6 +116,10 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
         };
         let registration = Registration::new(state, kubelet.clone(), &config.pod_uid);
         tasks.spawn(registration.run(shutdown.clone()));
+    }
+    if config.pools.iter().any(|pool| pool.cards().is_some()) {
+        let listener = Listener::bind(&config.state_dir, &installed.build_id, Arc::clone(&knowledge))?;
+        for_ever(&mut tasks, shutdown, listener.run());
     }
     let places = Places {
         pod_resources_dir: config.pod_resources_dir.clone(),

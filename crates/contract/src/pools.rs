@@ -32,7 +32,7 @@
 
 use crate::grant::PoolKind;
 use crate::models;
-use crate::names::RESOURCE_PREFIX;
+use crate::names::{PROBER, RESOURCE_PREFIX};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -255,6 +255,13 @@ impl Fields<'_> {
     fn name(&mut self) -> Option<String> {
         const WANTED: &str = "1–63 of a–z, 0–9 and \"-\", beginning and ending with a letter or digit";
         match self.node.get("name") {
+            Some(Node::Text(name)) if name == PROBER => {
+                self.wrong(
+                    "name",
+                    format!("{name:?} is the name of our own prober's resource; wanted another"),
+                );
+                None
+            }
             Some(Node::Text(name)) if is_name(name) => Some(name.clone()),
             Some(other) => {
                 self.wrong("name", format!("{other}; wanted {WANTED}"));

@@ -7,6 +7,7 @@
 //! | [`kernel`] | what the kernel module's files say (pure) |
 //! | [`cards`] | the cards on the bus, with their identities |
 //! | [`pool`] | a pool's cards, and which of them can be given |
+//! | [`told`] | what the prober told of them, which asks NVML (pure) |
 //! | [`driver`] | the driver's libraries, all of the kernel module's version |
 
 pub mod cards;
@@ -16,6 +17,7 @@ mod fixture;
 pub mod kernel;
 pub mod pool;
 pub mod root;
+pub mod told;
 
 pub use pool::Nvidia;
 pub use root::NodeRoot;
