@@ -34,10 +34,11 @@ include e2e/deps.mk
 build: artefacts binaries images chart ## Build binaries, shim, simulator, images and chart into build/
 
 .PHONY: artefacts
-artefacts: setup ## Build shim, simulator and preflight into build/
+artefacts: setup ## Build shim, simulator, preflight and prober into build/
 	@./crates/shim/build.sh build/shim
 	@./crates/simulator/build.sh build/simulator
 	@./crates/preflight/build.sh build/bin
+	@./crates/prober/build.sh build/bin
 
 .PHONY: binaries
 binaries: artefacts ## Build daemons and CLI (static) into build/bin
