@@ -17,3 +17,6 @@
 
 pub mod knowledge;
 pub mod listener;
+pub mod resource;
+pub mod speaker;
+pub mod supervisor;

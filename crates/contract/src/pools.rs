@@ -422,6 +422,15 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_does_not_take_the_probers_name() {
+        let found = mistakes("pools: [{name: prober, kind: simulated}]");
+        assert_eq!(
+            found,
+            ["pools[0].name: \"prober\" is the name of our own prober's resource; wanted another"]
+        );
+    }
+
+    #[test]
     fn all_mistakes_are_reported_at_once_with_path_and_allowed_values() {
         let found = mistakes(
             "pools:\n- {name: Upper, kind: simulated, devices: 17, model: A100}\n- {name: a, kind: magic}\n\

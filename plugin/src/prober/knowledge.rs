@@ -73,7 +73,7 @@ impl Knowledge {
         match message {
             Message::Asking(_) => Vec::new(),
             Message::Look(look) => inner.look(look, now),
-            Message::Nothing(why) => inner.news([format!("the prober has no NVML: {why}")]),
+            Message::Nothing(why) => inner.news([format!("the prober does not reach NVML: {why}")]),
             Message::Silent(silent) => inner.silent(silent, now),
             Message::Xid(xid) => inner.xid(&xid, self.ignored.contains(&xid.code)),
         }

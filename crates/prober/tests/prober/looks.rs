@@ -104,10 +104,10 @@ fn the_simulators_cards_are_told_as_its_grant_names_them() {
         "0".repeat(32)
     );
     for (number, uuid) in [FIRST, SECOND].iter().enumerate() {
-        text += &format!(
-            "device.{number}.uuid={uuid}\ndevice.{number}.model=SIM-A40\ndevice.{number}.memory={}\n",
-            8_u64 << 30
+        let device = format!(
+            "device.{number}.uuid={uuid}\ndevice.{number}.model=SIM-A40\ndevice.{number}.memory=8589934592\n"
         );
+        text.push_str(&device);
     }
     std::fs::write(&grant, text).unwrap();
     let environment = [("FIRSTLIGHT_GRANT", grant.to_str().unwrap())];

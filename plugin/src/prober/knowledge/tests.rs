@@ -102,7 +102,7 @@ fn what_stands_is_said_once_and_again_when_it_comes_back() {
     let said = known.hear(look(Some(FailureKind::Other)), now);
     assert_eq!(said, [format!("NVML tells nothing of {UUID}: nvmlDeviceGetMemoryInfo: words")]);
     let nothing = || Message::Nothing("it cannot be loaded".to_owned());
-    assert_eq!(known.hear(nothing(), now), ["the prober has no NVML: it cannot be loaded"]);
+    assert_eq!(known.hear(nothing(), now), ["the prober does not reach NVML: it cannot be loaded"]);
     assert_eq!(known.hear(nothing(), now), Vec::<String>::new());
     assert_eq!(known.hear(look(None), now).len(), 1);
 }
