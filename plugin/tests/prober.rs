@@ -49,7 +49,7 @@ async fn the_kubelet_is_offered_one_prober_that_gets_every_card() {
     let response = node.kubelet.allocate(PROBER, &["prober"]).await.unwrap();
     let container = &response.container_responses[0];
     let devices: Vec<_> = container.devices.iter().map(|device| device.container_path.as_str()).collect();
-    assert_eq!(devices, ["/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia1"]);
+    assert_eq!(devices, ["/dev/nvidia0", "/dev/nvidia1", "/dev/nvidiactl"]);
     let mounts: Vec<_> = container.mounts.iter().map(|mount| mount.container_path.as_str()).collect();
     let wanted = ["libnvidia-ml.so.1", "ld-linux-x86-64.so.2", "libc.so.6"];
     assert_eq!(mounts, wanted.map(|name| format!("/opt/firstlight/nvml/{name}")));

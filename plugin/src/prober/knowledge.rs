@@ -145,7 +145,8 @@ impl Inner {
         let asking = silent.asking.clone().unwrap_or_default();
         let about = asking.card.as_deref().map(|uuid| format!(" about {uuid}")).unwrap_or_default();
         let sentence = format!("NVML hangs: it does not answer {}{about}", asking.call);
-        match asking.card.and_then(|uuid| self.cards.get_mut(&uuid)) {
+        // The others are as good as they were: one that hangs alone takes none with it.
+        match asking.card.and_then(|uuid| self.card(&uuid)) {
             Some(heard) => heard.hangs = Some((silent, now)),
             None => self.hangs = Some((silent, now)),
         }

@@ -8,7 +8,7 @@ use firstlight_contract::paths::node;
 use firstlight_contract::prober::{MAX_LINE, Message};
 use futures::StreamExt as _;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,10 +39,9 @@ impl Listener {
     /// Makes the socket, for root alone.
     pub fn bind(state: &Path, build: &str, knowledge: Arc<Knowledge>) -> Result<Self> {
         let folder = folder(state);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
+        // The kubelet may have made it for the prober's pod, for everybody.
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)))
             .with_context(|| format!("cannot create {}", folder.display()))?;
         remove_stale(&folder);
         let instance: String = ids::random()?.chars().take(8).collect();

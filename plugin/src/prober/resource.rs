@@ -15,12 +15,13 @@ use crate::preference::Policy;
 use firstlight_contract::metrics::HealthReason;
 use firstlight_contract::names::{PROBER, RESOURCE_PREFIX};
 use firstlight_contract::paths::{container, library};
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-const CONTROL: &str = "/dev/nvidiactl";
+const CONTROL: &str = "nvidiactl";
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -51,14 +52,22 @@ impl Needs {
         Ok(DriverSet { version: set.version, main, helpers })
     }
 
-    /// The device nodes that are there; NVML needs neither of those of unified memory.
-    fn nodes(&self, found: &Found) -> Vec<DeviceNode> {
-        let cards =
-            found.cards.iter().filter_map(|card| card.minor).map(|minor| format!("/dev/nvidia{minor}"));
-        let wanted = std::iter::once(CONTROL.to_owned()).chain(cards);
-        let there = |name: &String| self.root.seen(Path::new(name)).symlink_metadata().is_ok();
-        let node = |name: String| DeviceNode { host: self.root.host(Path::new(&name)), container: name };
-        wanted.filter(there).map(node).collect()
+    /// The device nodes that are there; NVML needs neither of those of unified memory. All cards': one that nobody has
+    /// opened since the boot tells no minor, and the prober is who opens it.
+    fn nodes(&self) -> Vec<DeviceNode> {
+        let entries = fs::read_dir(self.root.seen(Path::new("/dev"))).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let wanted = |name: &String| {
+            let number = name.strip_prefix("nvidia").unwrap_or_default();
+            name == CONTROL || (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        let mut names: Vec<String> = names.filter(wanted).collect();
+        names.sort();
+        let node = |name: &String| {
+            let container = format!("/dev/{name}");
+            DeviceNode { host: self.root.host(Path::new(&container)), container }
+        };
+        names.iter().map(node).collect()
     }
 }
 
@@ -87,10 +96,17 @@ impl Needs {
 
     fn probe(&self) -> Snapshot {
         let found = Found::read(&self.root);
-        let (libraries, nodes) = (self.libraries(&found), self.nodes(&found));
-        let openable = nodes.iter().any(|node| node.container == CONTROL);
+        // Without a card there is nothing to ask, and nothing that a pod could wait for.
+        if found.module.is_none() || (found.cards.is_empty() && found.nameless.is_empty()) {
+            let driver = Driver::Direct(Direct { set: None, control: Vec::new() });
+            return Snapshot { driver, devices: Vec::new(), remark: found.nothing() };
+        }
+        let (libraries, nodes) = (self.libraries(&found), self.nodes());
+        let openable = nodes.iter().any(|node| node.container.ends_with(CONTROL));
         let fault = libraries.as_ref().err().cloned().or_else(|| {
-            let sentence = format!("{CONTROL} is missing; make it on the node (nvidia-modprobe -c=0), or start nvidia-persistenced there");
+            let sentence = format!(
+                "/dev/{CONTROL} is missing; make it on the node (nvidia-modprobe -c=0), or start nvidia-persistenced there"
+            );
             (!openable).then(|| Fault::new(HealthReason::DeviceNode, sentence))
         });
         let device = PoolDevice {
@@ -101,10 +117,8 @@ impl Needs {
             node: None,
             units: vec![Unit::whole(PROBER.to_owned())],
         };
-        // Without a card there is nothing to ask, and nothing that a pod could wait for.
-        let remark = found.nothing();
-        let devices = if remark.is_none() { vec![device] } else { Vec::new() };
-        Snapshot { driver: Driver::Direct(Direct { set: libraries.ok(), control: nodes }), devices, remark }
+        let driver = Driver::Direct(Direct { set: libraries.ok(), control: nodes });
+        Snapshot { driver, devices: vec![device], remark: None }
     }
 }
 
@@ -193,7 +207,7 @@ fn text(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::nvidia::fixture::{FakeNode, VERSION};
+    use crate::inventory::nvidia::fixture::{FakeNode, VERSION, place};
 
     const DEBIAN: &str = "usr/lib/x86_64-linux-gnu";
 
@@ -218,7 +232,7 @@ mod tests {
     fn the_prober_gets_the_nodes_of_all_cards_nvml_and_its_libc_but_no_shim_and_no_cuda() {
         let response = asked(&node(2));
         let devices: Vec<_> = response.devices.iter().map(|node| node.container_path.as_str()).collect();
-        assert_eq!(devices, ["/dev/nvidiactl", "/dev/nvidia0", "/dev/nvidia1"]);
+        assert_eq!(devices, ["/dev/nvidia0", "/dev/nvidia1", "/dev/nvidiactl"]);
         let mounts: Vec<_> = response.mounts.iter().map(|mount| mount.container_path.as_str()).collect();
         let wanted = ["libnvidia-ml.so.1", "ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6"];
         assert_eq!(mounts, wanted.map(|name| format!("/opt/firstlight/nvml/{name}")));
@@ -227,9 +241,21 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_a_card_offers_nothing() {
-        let snapshot = probe(&FakeNode::empty());
-        assert!(snapshot.devices.is_empty() && snapshot.remark.is_some(), "{snapshot:?}");
+    fn a_node_without_a_card_or_its_driver_offers_nothing() {
+        let without_driver = node(1);
+        without_driver.unload();
+        for node in [FakeNode::empty(), without_driver] {
+            let snapshot = probe(&node);
+            assert!(snapshot.devices.is_empty() && snapshot.remark.is_some(), "{snapshot:?}");
+        }
+    }
+
+    #[test]
+    fn cards_that_nobody_has_opened_yet_are_opened_by_the_prober() {
+        let node = node(1);
+        node.information(&place(0), 0, "GPU-????????-????-????-????-????????????");
+        assert_eq!(probe(&node).unusable(), None);
+        assert_eq!(asked(&node).devices[0].container_path, "/dev/nvidia0");
     }
 
     #[test]

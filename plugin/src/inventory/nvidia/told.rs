@@ -25,7 +25,7 @@ const UNTIL_RESET: [(u64, &str); 9] = [
 pub struct Told {
     /// By UUID.
     pub cards: BTreeMap<String, ToldCard>,
-    /// NVML hangs, and not at a card that is known.
+    /// NVML hangs, and not at one card.
     pub hangs: Option<Silent>,
 }
 

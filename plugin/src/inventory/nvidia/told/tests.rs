@@ -90,7 +90,7 @@ fn a_card_that_hardware_divides_names_the_command_that_ends_it() {
 }
 
 #[test]
-fn where_nvml_hangs_at_no_known_card_all_are_in_doubt() {
+fn where_nvml_hangs_at_no_card_all_are_in_doubt() {
     let asking = Some(Asking { call: "nvmlInit".into(), card: None });
     let told = Told { cards: BTreeMap::new(), hangs: Some(Silent { seconds: 60, asking }) };
     let fault = told.fault(&card(), "the card").unwrap();
