@@ -34,10 +34,11 @@ include e2e/deps.mk
 build: artefacts binaries images chart ## Build binaries, shim, simulator, images and chart into build/
 
 .PHONY: artefacts
-artefacts: setup ## Build shim, simulator and preflight into build/
+artefacts: setup ## Build shim, simulator, preflight and prober into build/
 	@./crates/shim/build.sh build/shim
 	@./crates/simulator/build.sh build/simulator
 	@./crates/preflight/build.sh build/bin
+	@./crates/prober/build.sh build/bin
 
 .PHONY: binaries
 binaries: artefacts ## Build daemons and CLI (static) into build/bin
@@ -66,7 +67,7 @@ test-quick: ## Unit and property tests only: no products, no cluster
 
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Fuzz every parser of foreign bytes, FUZZ_SECONDS (60) each
-	@for target in records grant ledger fault pools preflight loader; do \
+	@for target in records grant ledger fault pools preflight loader prober; do \
 	    mkdir -p "$(CARGO_TARGET_DIR)/fuzz-corpus/$$target"; \
 	    RUSTC_BOOTSTRAP=1 PATH="$(dir $(CARGO_FUZZ)):$$PATH" cargo fuzz run --fuzz-dir crates/contract/fuzz "$$target" \
 	        "$(CARGO_TARGET_DIR)/fuzz-corpus/$$target" "crates/contract/fuzz/seeds/$$target" -- \

@@ -9,7 +9,7 @@ target="${CARGO_TARGET_DIR:-target}"
 cargo build --quiet --release -p firstlight-shim --example bench
 rm -rf "$out"
 mkdir -p "$out/bin" "$out/cudart"
-cp build/bin/kubectl-firstlight "$target/release/examples/bench" "$out/bin/"
+cp build/bin/kubectl-firstlight build/bin/firstlight-prober "$target/release/examples/bench" "$out/bin/"
 cp -R build/shim "$out/shim"
 cp -R build/simulator "$out/simulator"
 cp -R "$current/cudart/lib/." "$out/cudart/"

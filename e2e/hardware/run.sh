@@ -86,5 +86,17 @@ say "what the shim adds, to the real driver (whose own calls vary by more than a
 FIRSTLIGHT_SHIM_DIR="$bundle/shim" FIRSTLIGHT_DRIVER_DIR="$(dirname "$driver")" \
     FIRSTLIGHT_CUDART="$(ls "$bundle"/cudart/13.0/libcudart.so.13)" "$bench" || true
 
+say "the prober's look, beside nvidia-smi's (it goes on while the driver fails below)"
+"$bundle/bin/firstlight-prober" --interval-seconds 1 >"$reports/prober.out" 2>"$reports/prober.err" &
+prober=$!
+for _ in $(seq 60); do grep -q '"look"\|"nothing"' "$reports/prober.out" && break; sleep 0.5; done
+grep -m1 '"look"\|"nothing"' "$reports/prober.out"
+nvidia-smi --query-gpu=uuid,memory.total,memory.reserved,compute_cap,mig.mode.current,ecc.mode.current --format=csv,noheader
+
 say "a real driver that fails (the records are the files of crates/diagnosis/tests/real)"
 "$here/failures.sh" "$bundle" "$driver" "$reports/failures"
+
+say "errors that the driver reported to the prober meanwhile"
+kill "$prober"
+grep '"xid"' "$reports/prober.out" | sort | uniq -c
+echo "looks: $(grep -c '"look"' "$reports/prober.out")"

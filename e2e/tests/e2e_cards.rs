@@ -1,15 +1,17 @@
 //! Pools of real cards, on a directory that plays a node with two of them: kernel files and device nodes as NVIDIA's
-//! module makes them, and the simulator installed where its driver is.
+//! module makes them, the simulator installed where its driver is, and a C library beside it.
 #![expect(clippy::indexing_slicing, reason = "a JSON value answers null for a name that it does not have")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use firstlight_contract::names::annotation;
+use firstlight_contract::names::{annotation, label};
+use firstlight_contract::paths::node;
 use firstlight_e2e::cluster::NAME;
 use firstlight_e2e::command::run;
-use firstlight_e2e::harness::install;
+use firstlight_e2e::deps::product;
+use firstlight_e2e::harness::install::{self, NAMESPACE};
 use firstlight_e2e::harness::scenario::{PATIENCE, Scenario, scenario, then_always};
 use firstlight_e2e::harness::wait::{Progress, wait_for};
 use firstlight_e2e::harness::workload::{OLLAMA, annotated, ollama};
@@ -17,6 +19,13 @@ use firstlight_e2e::harness::workload::{OLLAMA, annotated, ollama};
 /// The directory on the node; it is gone with the cluster.
 const ROOT: &str = "/opt/node-with-cards";
 const VERSION: &str = "580.95.05";
+
+/// The grant of the simulator's NVML, beside the agents' sockets.
+const NVML: &str = "nvml-of-the-tests";
+
+fn uuid(number: u32) -> String {
+    format!("GPU-00000000-0000-0000-0000-{number:012}")
+}
 
 struct NodeWithCards(PathBuf);
 
@@ -48,7 +57,33 @@ impl NodeWithCards {
             fs::create_dir_all(to.parent().context("parent")?)?;
             fs::copy(built.join(library), to)?;
         }
+        let libc = product("glibc-rootfs")?.join("lib/x86_64-linux-gnu");
+        for name in ["ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0"] {
+            fs::copy(libc.join(name), node.0.join("usr/lib/x86_64-linux-gnu").join(name))?;
+        }
         Ok(node)
+    }
+
+    /// What the simulator's NVML takes for its cards, in the one folder of the node that the prober's container has:
+    /// these two.
+    fn nvml(s: &Scenario) -> Result<PathBuf> {
+        let folder = s.cluster()?.node().path(node::PROBER);
+        fs::create_dir_all(&folder)?;
+        let mut text = format!(
+            "firstlight-grant=1\nid={}\npool=p\nkind=simulated\ndriver=auto\nnvml=auto\n",
+            "0".repeat(32)
+        );
+        for number in 0..2_u32 {
+            let device = [
+                format!("uuid={}", uuid(number)),
+                format!("pci=00000000:4{}:00.0", number + 1),
+                "model=SIM-A40".to_owned(),
+                format!("memory={}", 48_u64 << 30),
+            ];
+            text.extend(device.map(|line| format!("device.{number}.{line}\n")));
+        }
+        fs::write(folder.join(NVML), text)?;
+        Ok(folder.join(NVML))
     }
 
     fn write(&self, path: &str, text: &str) -> Result<()> {
@@ -72,8 +107,9 @@ impl NodeWithCards {
         }
         fs::write(self.0.join(&function).join("config"), [0xde, 0x10, 0, 0])?;
         let information = format!(
-            "Model: \t\t NVIDIA A40\nGPU UUID: \t GPU-00000000-0000-0000-0000-{number:012}\n\
-             Bus Location: \t {place}\nDevice Minor: \t {number}\nGPU Excluded:\t No\n"
+            "Model: \t\t NVIDIA A40\nGPU UUID: \t {}\n\
+             Bus Location: \t {place}\nDevice Minor: \t {number}\nGPU Excluded:\t No\n",
+            uuid(number)
         );
         self.write(&format!("proc/driver/nvidia/gpus/{place}/information"), &information)
     }
@@ -123,5 +159,75 @@ fn a_whole_card_comes_with_its_driver_and_nodes_and_one_that_is_pulled_is_not_of
             offered(s, "2")
         };
         then_always(checks, || install::chart(&[]))
+    })
+}
+
+/// What the prober has logged.
+fn prober_says(s: &Scenario, text: &str) -> Result<()> {
+    let words = ["-n", NAMESPACE, "logs", "-l", "app.kubernetes.io/component=prober", "--tail=-1"];
+    wait_for(&format!("the prober to say {text:?}"), PATIENCE, || {
+        let log = s.kubectl.run(words)?;
+        Ok(if log.contains(text) { Progress::Done(()) } else { Progress::Waiting(log) })
+    })
+}
+
+/// A card is unhealthy for this reason.
+fn unhealthy(s: &Scenario, number: u32, reason: &str) -> Result<()> {
+    let series =
+        format!("firstlight_device_unhealthy_info{{device=\"{}\",reason=\"{reason}\"}}", uuid(number));
+    s.metric(&series, |found| found.value > 0.0).map(drop)
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn the_prober_opens_nvml_without_privilege_and_what_it_tells_decides_about_cards() -> Result<()> {
+    scenario(|s| {
+        NodeWithCards::new(s)?;
+        let grant = NodeWithCards::nvml(s)?;
+        let label = |value: &str| s.kubectl.run(["label", "node", NAME, "--overwrite", value]).map(drop);
+        let cards = label::CARDS;
+        let root = format!("plugin.node.root={ROOT}");
+        let grant_there = format!("prober.env[0].value={}/{NVML}", node::PROBER);
+        let common =
+            ["pools[3].name=gpu", root.as_str(), "prober.env[0].name=FIRSTLIGHT_GRANT", grant_there.as_str()];
+        let chart = |settings: &[&str]| {
+            let all: Vec<&str> = common.iter().chain(settings).copied().collect();
+            install::chart(&all)
+        };
+        let checks = || {
+            label(&format!("{cards}=true"))?;
+            // More than a card has: only NVML knows.
+            chart(&["pools[3].kind=slice", "pools[3].sizes[0]=64GiB"])?;
+            // No driver is behind the node here: ENXIO. Without our resource it is EPERM, from the device cgroup.
+            prober_says(
+                s,
+                "/dev/nvidiactl cannot be opened: No such device or address (os error 6): the container may open it",
+            )?;
+            prober_says(s, "an agent listens")?;
+            unhealthy(s, 0, "memory-exceeded")?;
+            unhealthy(s, 1, "memory-exceeded")?;
+
+            // It hangs at the first card: the second one is given.
+            chart(&[
+                "pools[3].kind=whole",
+                "prober.env[1].name=FIRSTLIGHT_SIMULATE",
+                "prober.env[1].value=hang=nvmlDeviceGetMemoryInfo_v2:600",
+            ])?;
+            prober_says(
+                s,
+                &format!("while it asked nvmlDeviceGetMemoryInfo of {}: its process was killed", uuid(0)),
+            )?;
+            unhealthy(s, 0, "nvml-hangs")?;
+            offered(s, "1")?;
+
+            // It answers again: so is the first one.
+            chart(&["pools[3].kind=whole"])?;
+            offered(s, "2")
+        };
+        then_always(checks, || {
+            install::chart(&[])?;
+            label(&format!("{cards}-"))?;
+            fs::remove_file(&grant).context("cannot remove the grant")
+        })
     })
 }

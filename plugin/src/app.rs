@@ -11,6 +11,9 @@ use crate::metrics::Metrics;
 use crate::node_files::{self, Layout};
 use crate::pod_watch;
 use crate::pool::PoolState;
+use crate::prober::knowledge::Knowledge;
+use crate::prober::listener::Listener;
+use crate::prober::resource::{Needs, Resource};
 use crate::probing::Prober;
 use crate::publish::Publisher;
 use crate::registration::Registration;
@@ -23,14 +26,15 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Starts logging.
-pub fn log(config: &Config) {
-    let registry = tracing_subscriber::registry().with(config.log.clone());
+pub fn log(levels: &Targets, format: LogFormat) {
+    let registry = tracing_subscriber::registry().with(levels.clone());
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    match config.log_format {
+    match format {
         LogFormat::Text => registry.with(layer.with_ansi(false)).init(),
         LogFormat::Json => registry.with(layer.json()).init(),
     }
@@ -94,11 +98,12 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
     book.load(store.load()?);
 
     let mut tasks = JoinSet::new();
+    let knowledge = Arc::new(Knowledge::new(config.ignored_xids.iter().copied()));
     let (kubelet, watcher) = KubeletDir::new(config.device_plugins_dir.clone());
     for_ever(&mut tasks, shutdown, watcher.run());
     let mut snapshots = BTreeMap::new();
     for pool in &config.pools {
-        let inventory = inventory::of(pool, &config.pools, &config.node_name, &config.node_root);
+        let inventory = inventory::of(pool, &config.pools, &config.node_name, &config.node_root, &knowledge);
         let (prober, snapshot) =
             Prober::new(&pool.name, pool.resource(), inventory, Arc::clone(&book), Arc::clone(&metrics));
         for_ever(&mut tasks, shutdown, prober.run());
@@ -113,6 +118,14 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
         };
         let registration = Registration::new(state, kubelet.clone(), &config.pod_uid);
         tasks.spawn(registration.run(shutdown.clone()));
+    }
+    if config.pools.iter().any(|pool| pool.cards().is_some()) {
+        let listener = Listener::bind(&config.state_dir, &installed.build_id, Arc::clone(&knowledge))?;
+        for_ever(&mut tasks, shutdown, listener.run());
+        let (snapshot, watch) = Needs::new(config.node_root.clone()).watch();
+        for_ever(&mut tasks, shutdown, watch);
+        let state = Resource { snapshot, metrics: Arc::clone(&metrics) };
+        tasks.spawn(Registration::new(state, kubelet.clone(), &config.pod_uid).run(shutdown.clone()));
     }
     let places = Places {
         pod_resources_dir: config.pod_resources_dir.clone(),

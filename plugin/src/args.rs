@@ -4,6 +4,7 @@ use crate::inventory::NodeRoot;
 use clap::{Parser, ValueEnum};
 use firstlight_contract::paths::node;
 use firstlight_contract::pools::{Mistake, Pool, Pools};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,9 @@ pub struct Args {
     /// The kernel's procfs.
     #[arg(long, env = "FIRSTLIGHT_PROCFS", default_value = "/proc")]
     pub procfs: PathBuf,
+    /// Errors of NVIDIA's driver (Xid) that an application makes and the card survives: they count against no card.
+    #[arg(long, env = "FIRSTLIGHT_IGNORED_XIDS", default_value = "13,31,43,45,68,109")]
+    pub ignored_xids: String,
     /// Address of metrics, health and reports.
     #[arg(long, env = "FIRSTLIGHT_LISTEN", default_value = "0.0.0.0:9400")]
     pub listen: String,
@@ -93,6 +97,8 @@ pub struct Config {
     pub pod_resources_dir: PathBuf,
     /// Where the node's files are.
     pub node_root: NodeRoot,
+    /// Errors of NVIDIA's driver that count against no card.
+    pub ignored_xids: BTreeSet<u64>,
     /// Address of metrics, health and reports.
     pub listen: SocketAddr,
     /// Time to finish after SIGTERM.
@@ -154,6 +160,7 @@ impl Config {
             host_node_root,
             sysfs,
             procfs,
+            ignored_xids,
             listen,
             drain_seconds,
             log,
@@ -184,6 +191,11 @@ impl Config {
                 mistakes.push(format!("{flag} {}: wanted an absolute path", path.display()));
             }
         }
+        let words = ignored_xids.split(',').map(str::trim).filter(|word| !word.is_empty());
+        let ignored = words.map(str::parse).collect::<Result<BTreeSet<u64>, _>>().map_err(|_| {
+            mistakes
+                .push(format!("--ignored-xids {ignored_xids}: wanted numbers with commas, such as 13,31,43"));
+        });
         let listen = listen.parse().map_err(|_| {
             mistakes.push(format!("--listen {listen}: wanted an address with port, such as 0.0.0.0:9400"));
         });
@@ -194,8 +206,8 @@ impl Config {
             mistakes
                 .push(format!("--log {log}: {error}; wanted levels, such as info,firstlight_plugin=debug"));
         });
-        match (listen, drain, log) {
-            (Ok(listen), Ok(drain), Ok(log)) if mistakes.is_empty() => Ok(Self {
+        match (listen, drain, log, ignored) {
+            (Ok(listen), Ok(drain), Ok(log), Ok(ignored_xids)) if mistakes.is_empty() => Ok(Self {
                 pools,
                 node_name,
                 pod_uid,
@@ -205,6 +217,7 @@ impl Config {
                 device_plugins_dir,
                 pod_resources_dir,
                 node_root: NodeRoot { seen: node_root, host: host_node_root, sysfs, procfs },
+                ignored_xids,
                 listen,
                 drain: Duration::from_secs(drain),
                 log,
@@ -218,6 +231,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prober::knowledge::APPLICATIONS_OWN;
     use proptest::prelude::*;
 
     fn args(words: &[&str]) -> Args {
@@ -226,8 +240,14 @@ mod tests {
 
     #[test]
     fn all_mistakes_in_flags_and_pools_come_at_once() {
-        let args =
-            args(&["--node-name=", "--pod-uid=", "--listen=here", "--drain-seconds=soon", "--state-dir=x"]);
+        let args = args(&[
+            "--node-name=",
+            "--pod-uid=",
+            "--listen=here",
+            "--drain-seconds=soon",
+            "--state-dir=x",
+            "--ignored-xids=all",
+        ]);
         let ConfigError(mistakes) =
             Config::check(args, Ok("pools: [{name: A, kind: magic}]".into())).unwrap_err();
         for start in [
@@ -238,6 +258,7 @@ mod tests {
             "--state-dir x: wanted an absolute path",
             "--listen here: ",
             "--drain-seconds soon: ",
+            "--ignored-xids all: ",
         ] {
             assert!(
                 mistakes.iter().any(|mistake| mistake.starts_with(start)),
@@ -251,6 +272,7 @@ mod tests {
         let words = ["--node-name=n", "--pod-uid=u"];
         let config = Config::check(args(&words), Ok("pools: []".into())).unwrap();
         assert_eq!(config.host_state_dir, config.state_dir);
+        assert!(config.ignored_xids.into_iter().eq(APPLICATIONS_OWN), "the default is what the code says");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The command line: the daemon, and the other commands of the same image.
 
 use crate::args::{Args, Config};
+use crate::prober::supervisor;
 use crate::{app, cleanup, selftest};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -28,6 +29,8 @@ pub enum Command {
     Selftest(selftest::Args),
     /// Removes libraries and grants that no live pod uses any more.
     Cleanup(cleanup::Args),
+    /// Asks NVML about the cards, and tells the agents of this node; in a pod of its own.
+    Prober(supervisor::Args),
 }
 
 /// Runs what the command line asks for; the exit code tells: 64 for wrong usage, 1 for a failure.
@@ -56,6 +59,10 @@ pub fn run() -> ExitCode {
             Ok(cleanup::Left::Something) => ExitCode::FAILURE,
             Err(error) => failed(&error),
         },
+        Some(Command::Prober(args)) => match block_on(supervisor::run(args)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        },
     }
 }
 
@@ -68,7 +75,7 @@ fn daemon(args: Args) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    app::log(&config);
+    app::log(&config.log, config.log_format);
     match block_on(app::run(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -110,6 +117,7 @@ mod tests {
         let selftest = ["selftest", "--config=/etc/firstlight/pools.yaml", "--connect=10.96.0.7:443"];
         assert!(matches!(parse(&selftest).unwrap().command, Some(Command::Selftest(_))));
         assert!(matches!(parse(&["cleanup", "--wait"]).unwrap().command, Some(Command::Cleanup(_))));
+        assert!(matches!(parse(&["prober"]).unwrap().command, Some(Command::Prober(_))));
     }
 
     #[test]

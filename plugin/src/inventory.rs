@@ -6,10 +6,12 @@ pub mod nvidia;
 mod observer;
 mod simulated;
 
+use crate::prober::knowledge::Knowledge;
 use firstlight_contract::grant::Device;
 use firstlight_contract::metrics::HealthReason;
 use firstlight_contract::pools::{Pool, PoolSpec};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use custom::Custom;
 pub use nvidia::driver::DriverSet;
@@ -157,15 +159,20 @@ pub trait Inventory: Send + Sync + std::fmt::Debug {
 }
 
 /// The inventory of a pool among all that are configured.
-pub fn of(pool: &Pool, all: &[Pool], node: &str, root: &NodeRoot) -> Box<dyn Inventory> {
+pub fn of(
+    pool: &Pool,
+    all: &[Pool],
+    node: &str,
+    root: &NodeRoot,
+    knowledge: &Arc<Knowledge>,
+) -> Box<dyn Inventory> {
+    let cards = |cards| Nvidia::new(pool, cards, all, root.clone(), Arc::clone(knowledge));
     match &pool.spec {
         PoolSpec::Simulated { devices, model, slices } => {
             Box::new(Simulated::new(node, &pool.name, *devices, model, *slices))
         }
         PoolSpec::Observer { seats } => Box::new(Observer::new(*seats)),
         PoolSpec::Custom { driver, devices } => Box::new(Custom::new(driver.into(), *devices)),
-        PoolSpec::Whole { cards } | PoolSpec::Slice { cards, .. } => {
-            Box::new(Nvidia::new(pool, cards, all, root.clone()))
-        }
+        PoolSpec::Whole { cards: which } | PoolSpec::Slice { cards: which, .. } => Box::new(cards(which)),
     }
 }

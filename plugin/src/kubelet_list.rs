@@ -10,7 +10,7 @@ use crate::clock;
 use crate::grants::Store;
 use crate::metrics::Metrics;
 use crate::node_files;
-use firstlight_contract::names::RESOURCE_PREFIX;
+use firstlight_contract::names::{PROBER, RESOURCE_PREFIX};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -205,7 +205,9 @@ pub fn holdings(answer: ListPodResourcesResponse) -> Vec<Holding> {
         for container in pod.containers {
             let mut by_resource: BTreeMap<String, Vec<String>> = BTreeMap::new();
             for device in container.devices {
-                if device.resource_name.starts_with(RESOURCE_PREFIX) {
+                // Our own prober's has no grant.
+                let ours = device.resource_name.strip_prefix(RESOURCE_PREFIX);
+                if ours.is_some_and(|pool| pool != PROBER) {
                     by_resource.entry(device.resource_name).or_default().extend(device.device_ids);
                 }
             }
@@ -245,6 +247,7 @@ mod tests {
                     devices: vec![
                         device("firstlight.dev/a", "1"),
                         device("nvidia.com/gpu", "9"),
+                        device("firstlight.dev/prober", "prober"),
                         device("firstlight.dev/a", "2"),
                     ],
                 }],

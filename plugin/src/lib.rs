@@ -14,6 +14,7 @@
 //! |---|---|
 //! | [`cli`], [`args`], [`app`] | commands; flags to configuration; what runs and when it ends |
 //! | [`inventory`], [`probing`] | the devices of a pool (the seam to hardware); their health over time |
+//! | [`prober`] | what only NVML can tell, through a pod of its own |
 //! | [`plan`], [`preference`] | Allocate as a pure function; the units that it would rather be given |
 //! | [`pool`], [`registration`], [`kubelet_dir`] | the device plugin service; its way to the kubelet |
 //! | [`node_files`], [`grants`] | libraries and grants on the node's disk |
@@ -48,6 +49,7 @@ pub mod pod_watch;
 pub mod pods;
 pub mod pool;
 pub mod preference;
+pub mod prober;
 pub mod probing;
 pub mod publish;
 pub mod records;

@@ -199,7 +199,7 @@ impl<'a> Given<'a> {
 
 /// A response with a device that does not exist: the container waits, and its Event shows the path. An error
 /// would make the pod Failed, and its ReplicaSet make the next one at once, without end.
-fn waiting(what: &str, reason: &str) -> ContainerAllocateResponse {
+pub(crate) fn waiting(what: &str, reason: &str) -> ContainerAllocateResponse {
     let words: String = reason
         .chars()
         .map(|letter| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' })

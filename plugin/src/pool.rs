@@ -3,9 +3,9 @@
 
 use crate::api::v1beta1::device_plugin_server::DevicePlugin;
 use crate::api::v1beta1::{
-    AllocateRequest, AllocateResponse, ContainerPreferredAllocationResponse, Device, DevicePluginOptions,
-    Empty, ListAndWatchResponse, NumaNode, PreStartContainerRequest, PreStartContainerResponse,
-    PreferredAllocationRequest, PreferredAllocationResponse, TopologyInfo,
+    AllocateRequest, AllocateResponse, ContainerAllocateResponse, ContainerPreferredAllocationResponse,
+    Device, DevicePluginOptions, Empty, ListAndWatchResponse, NumaNode, PreStartContainerRequest,
+    PreStartContainerResponse, PreferredAllocationRequest, PreferredAllocationResponse, TopologyInfo,
 };
 use crate::api::{HEALTHY, UNHEALTHY};
 use crate::book::Book;
@@ -25,6 +25,22 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+/// What is served to the kubelet under the name of one resource.
+pub trait Served: Clone + std::fmt::Debug + Send + Sync + 'static {
+    /// The part of the resource's name after the slash.
+    fn name(&self) -> &str;
+    /// The extended resource.
+    fn resource(&self) -> String;
+    /// The devices now.
+    fn snapshot(&self) -> &watch::Receiver<Arc<Snapshot>>;
+    /// The process's metrics.
+    fn metrics(&self) -> &Metrics;
+    /// Which units it would rather give.
+    fn policy(&self) -> Policy;
+    /// What one container is given.
+    fn allocate(&self, ids: Vec<String>) -> Result<ContainerAllocateResponse, RequestError>;
+}
+
 /// Everything that answers for a pool.
 #[derive(Clone, Debug)]
 pub struct PoolState {
@@ -42,12 +58,29 @@ pub struct PoolState {
     pub metrics: Arc<Metrics>,
 }
 
-impl PoolState {
-    /// Allocates for one container: plan, grant on disk, response.
-    pub fn allocate(
-        &self,
-        mut ids: Vec<String>,
-    ) -> Result<crate::api::v1beta1::ContainerAllocateResponse, RequestError> {
+impl Served for PoolState {
+    fn name(&self) -> &str {
+        &self.pool.name
+    }
+
+    fn resource(&self) -> String {
+        self.pool.resource()
+    }
+
+    fn snapshot(&self) -> &watch::Receiver<Arc<Snapshot>> {
+        &self.snapshot
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::of(&self.pool)
+    }
+
+    /// Plan, grant on disk, response.
+    fn allocate(&self, mut ids: Vec<String>) -> Result<ContainerAllocateResponse, RequestError> {
         let snapshot = Arc::clone(&self.snapshot.borrow());
         ids.sort();
         ids.dedup();
@@ -84,17 +117,17 @@ impl PoolState {
 
 /// The service behind one socket.
 #[derive(Clone, Debug)]
-pub struct Service {
-    state: PoolState,
+pub struct Service<S> {
+    state: S,
     /// Ends the streams: a server that shuts down does not.
     end: CancellationToken,
     /// How many streams are open.
     streams: watch::Sender<usize>,
 }
 
-impl Service {
+impl<S: Served> Service<S> {
     /// `end` ends open streams; `streams` counts them.
-    pub fn new(state: PoolState, end: CancellationToken, streams: watch::Sender<usize>) -> Self {
+    pub fn new(state: S, end: CancellationToken, streams: watch::Sender<usize>) -> Self {
         Self { state, end, streams }
     }
 }
@@ -129,7 +162,7 @@ impl Drop for Open {
 }
 
 #[tonic::async_trait]
-impl DevicePlugin for Service {
+impl<S: Served> DevicePlugin for Service<S> {
     async fn get_device_plugin_options(
         &self,
         _: Request<Empty>,
@@ -140,7 +173,7 @@ impl DevicePlugin for Service {
     type ListAndWatchStream = BoxStream<'static, Result<ListAndWatchResponse, Status>>;
 
     async fn list_and_watch(&self, _: Request<Empty>) -> Result<Response<Self::ListAndWatchStream>, Status> {
-        let mut snapshots = self.state.snapshot.clone();
+        let mut snapshots = self.state.snapshot().clone();
         snapshots.mark_changed();
         let state = (snapshots, self.end.clone(), Open::new(&self.streams));
         let messages = stream::unfold(state, |(mut snapshots, end, open)| async move {
@@ -162,8 +195,8 @@ impl DevicePlugin for Service {
         &self,
         request: Request<PreferredAllocationRequest>,
     ) -> Result<Response<PreferredAllocationResponse>, Status> {
-        let snapshot = Arc::clone(&self.state.snapshot.borrow());
-        let policy = Policy::of(&self.state.pool);
+        let snapshot = Arc::clone(&self.state.snapshot().borrow());
+        let policy = self.state.policy();
         let answer = |asked: &crate::api::v1beta1::ContainerPreferredAllocationRequest| {
             let size = usize::try_from(asked.allocation_size).unwrap_or(0);
             ContainerPreferredAllocationResponse {
@@ -193,9 +226,9 @@ impl DevicePlugin for Service {
             .collect();
         let code = if responses.is_ok() { "OK" } else { "InvalidArgument" };
         self.state
-            .metrics
+            .metrics()
             .allocate
-            .with_label_values(&[self.state.pool.name.as_str(), code])
+            .with_label_values(&[self.state.name(), code])
             .observe(started.elapsed().as_secs_f64());
         match responses {
             Ok(container_responses) => Ok(Response::new(AllocateResponse { container_responses })),

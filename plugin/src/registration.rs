@@ -16,7 +16,7 @@ use crate::api::v1beta1::registration_client::RegistrationClient;
 use crate::api::{DEVICE_PLUGIN_VERSION, KUBELET_SOCKET};
 use crate::ids;
 use crate::kubelet_dir::{Incarnation, KubeletDir};
-use crate::pool::{PoolState, Service, options};
+use crate::pool::{Served, Service, options};
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -44,19 +44,19 @@ pub fn socket_prefix(pool: &str, pod_uid: &str) -> String {
     format!("{pool_start}-{}-", ids::short(&[pool, pod_uid]))
 }
 
-/// One pool's registration.
+/// One pool's registration, or our prober's.
 #[derive(Debug)]
-pub struct Registration {
-    state: PoolState,
+pub struct Registration<S> {
+    state: S,
     kubelet: KubeletDir,
     prefix: String,
     counter: u64,
 }
 
-impl Registration {
-    /// For this pool, in our pod.
-    pub fn new(state: PoolState, kubelet: KubeletDir, pod_uid: &str) -> Self {
-        let prefix = socket_prefix(&state.pool.name, pod_uid);
+impl<S: Served> Registration<S> {
+    /// For this resource, in our pod.
+    pub fn new(state: S, kubelet: KubeletDir, pod_uid: &str) -> Self {
+        let prefix = socket_prefix(state.name(), pod_uid);
         Self { state, kubelet, prefix, counter: 0 }
     }
 
@@ -64,7 +64,7 @@ impl Registration {
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<()> {
         self.kubelet.remove_stale(&self.prefix);
         let process: String = ids::random()?.chars().take(8).collect();
-        let pool = self.state.pool.name.clone();
+        let pool = self.state.name().to_owned();
         let (mut backoff, mut known) = (FIRST_BACKOFF, None);
         loop {
             let kubelet = tokio::select! {
@@ -136,12 +136,12 @@ impl Registration {
 
     fn registered(&self, yes: bool) {
         let value = if yes { 1.0 } else { 0.0 };
-        self.state.metrics.registered.with_label_values(&[self.state.pool.name.as_str()]).set(value);
+        self.state.metrics().registered.with_label_values(&[self.state.name()]).set(value);
     }
 
     fn count(&self, result: &str) {
-        let labels = [self.state.pool.name.as_str(), result];
-        self.state.metrics.registrations.with_label_values(&labels).inc();
+        let labels = [self.state.name(), result];
+        self.state.metrics().registrations.with_label_values(&labels).inc();
     }
 
     /// One socket from bind to end. Its server and streams end with it.
@@ -177,7 +177,7 @@ impl Registration {
             .context("the kubelet registered us, but did not ask for the devices within 10 s")?
             .context("the service is gone")?;
         self.registered(true);
-        tracing::info!(pool = self.state.pool.name, socket = %socket.display(), "registered");
+        tracing::info!(pool = self.state.name(), socket = %socket.display(), "registered");
         tokio::select! {
             ended = server.join_next() => bail!("the server ended: {ended:?}"),
             _ = open.wait_for(|count| *count == 0) => Ok(Ended::Lost("the kubelet's stream ended")),
@@ -197,7 +197,7 @@ impl Registration {
         let request = RegisterRequest {
             version: DEVICE_PLUGIN_VERSION.to_owned(),
             endpoint: name.to_string_lossy().into_owned(),
-            resource_name: self.state.pool.resource(),
+            resource_name: self.state.resource(),
             options: Some(options()),
         };
         RegistrationClient::new(channel).register(request).await.context("the kubelet refused")?;

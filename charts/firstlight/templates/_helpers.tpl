@@ -31,6 +31,13 @@ app.kubernetes.io/component: {{ .component }}
 {{- if eq $certificates.mode "secret" }}{{ $certificates.secretName }}{{ else }}{{ include "firstlight.fullname" . }}-webhook-tls{{ end -}}
 {{- end }}
 
+{{/* "true" where a pool has real cards. */}}
+{{- define "firstlight.cards" -}}
+{{- $cards := false }}
+{{- range .Values.pools }}{{ if or (eq .kind "whole") (eq .kind "slice") }}{{ $cards = true }}{{ end }}{{ end -}}
+{{- $cards -}}
+{{- end }}
+
 {{/* "true" where the webhook looks for what was annotated and never injected. */}}
 {{- define "firstlight.search" -}}
 {{- ne (toString (.Values.webhook | default dict).search) "false" -}}

@@ -16,6 +16,7 @@
 //! | `preflight` | what the preflight found in a container (feature `std`) |
 //! | `ld_cache` | `/etc/ld.so.cache`, of an image or of a node (feature `std`) |
 //! | `models` | the GPU models that the simulator can be |
+//! | `prober` | what the prober tells the agent of the cards (feature `prober`) |
 //! | `pools` | pool configuration, YAML (feature `pools`) |
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -39,6 +40,8 @@ pub mod paths;
 pub mod pools;
 #[cfg(feature = "std")]
 pub mod preflight;
+#[cfg(feature = "prober")]
+pub mod prober;
 pub mod record;
 #[cfg(feature = "std")]
 pub mod text;

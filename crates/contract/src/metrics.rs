@@ -160,11 +160,23 @@ pub enum HealthReason {
     DeviceNode,
     /// It cannot be divided, because its memory is not known.
     MemoryUnknown,
+    /// It is divided into more than it has.
+    MemoryExceeded,
+    /// It is divided by hardware (MIG).
+    Mig,
+    /// The driver reported an error of it.
+    Xid,
+    /// Its memory has errors that cannot be corrected.
+    Ecc,
+    /// NVML does not reach it any more.
+    Lost,
+    /// NVML does not answer when it is asked about it.
+    NvmlHangs,
 }
 
 impl HealthReason {
     /// All values, in the table's order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 13] = [
         Self::Gone,
         Self::OffTheBus,
         Self::Excluded,
@@ -172,6 +184,12 @@ impl HealthReason {
         Self::Driver,
         Self::DeviceNode,
         Self::MemoryUnknown,
+        Self::MemoryExceeded,
+        Self::Mig,
+        Self::Xid,
+        Self::Ecc,
+        Self::Lost,
+        Self::NvmlHangs,
     ];
 
     /// The label's value.
@@ -184,6 +202,12 @@ impl HealthReason {
             Self::Driver => "driver",
             Self::DeviceNode => "device-node",
             Self::MemoryUnknown => "memory-unknown",
+            Self::MemoryExceeded => "memory-exceeded",
+            Self::Mig => "mig",
+            Self::Xid => "xid",
+            Self::Ecc => "ecc",
+            Self::Lost => "lost",
+            Self::NvmlHangs => "nvml-hangs",
         }
     }
 }

@@ -10,6 +10,9 @@ pub const RESOURCE_PREFIX: &str = "firstlight.dev/";
 /// The pool that the annotation value `true` asks for.
 pub const DEFAULT_POOL: &str = "gpu";
 
+/// The resource of our own prober, `firstlight.dev/prober`: no pool may have this name.
+pub const PROBER: &str = "prober";
+
 /// Annotations on workloads and pods.
 pub mod annotation {
     /// Asks for a GPU: the name of a pool, or `true` for the default pool.
@@ -40,6 +43,8 @@ pub mod annotation {
 pub mod label {
     /// On a namespace: `true` silences the alert about simulated GPUs there.
     pub const SIMULATION: &str = "firstlight.dev/simulation";
+    /// On a node: it has cards, whatever other labels say; the prober runs there.
+    pub const CARDS: &str = "firstlight.dev/cards";
 }
 
 /// Pod conditions.

@@ -26,6 +26,9 @@ pub mod container {
     pub const RECORDS: &str = "/run/firstlight/records";
     /// The ledger of the quota: the container's processes write to it.
     pub const LEDGER: &str = "/run/firstlight/ledger";
+    /// What the prober's container is given of the node, in one directory: NVML, the C library that it was made for,
+    /// and that library's loader.
+    pub const PROBER_DIR: &str = "/opt/firstlight/nvml";
     /// First directory in which clients look that open the driver by absolute path (Ollama ≤ 0.12.3), and the
     /// one that the Ollama image has in `LD_LIBRARY_PATH`.
     pub const NVIDIA_LIB_DIR: &str = "/usr/local/nvidia/lib64";
@@ -39,6 +42,8 @@ pub mod program {
     pub const PREFLIGHT: &str = "firstlight-preflight";
     /// Its half that the image's own loader starts.
     pub const PREFLIGHT_DYNAMIC: &str = "firstlight-preflight-dynamic";
+    /// The prober's half that NVML is loaded into; lies in the root of the agent's image.
+    pub const PROBER: &str = "firstlight-prober";
 }
 
 /// File names of the libraries.
@@ -49,6 +54,8 @@ pub mod library {
     pub const CUDA_UNVERSIONED: &str = "libcuda.so";
     /// NVML's SONAME.
     pub const NVML: &str = "libnvidia-ml.so.1";
+    /// The loader of the C library that NVML is made for.
+    pub const LOADER: &str = "ld-linux-x86-64.so.2";
 }
 
 /// Where things lie on the node.
@@ -63,6 +70,8 @@ pub mod node {
     pub const RECORDS_FILE: &str = "records";
     /// Name of the ledger in a grant's folder, beside the record file; only where a device has a quota.
     pub const LEDGER_FILE: &str = "ledger";
+    /// The agent listens to the prober here, below [`ROOT`]: `<build>-<instance>.sock`, one each.
+    pub const PROBER: &str = "/var/lib/firstlight/prober";
     /// Where the kubelet keeps its device plugin sockets, whatever its `--root-dir` says
     /// (kubernetes/kubernetes#120626).
     pub const DEVICE_PLUGINS: &str = "/var/lib/kubelet/device-plugins";

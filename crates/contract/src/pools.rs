@@ -32,7 +32,7 @@
 
 use crate::grant::PoolKind;
 use crate::models;
-use crate::names::RESOURCE_PREFIX;
+use crate::names::{PROBER, RESOURCE_PREFIX};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -255,6 +255,13 @@ impl Fields<'_> {
     fn name(&mut self) -> Option<String> {
         const WANTED: &str = "1–63 of a–z, 0–9 and \"-\", beginning and ending with a letter or digit";
         match self.node.get("name") {
+            Some(Node::Text(name)) if name == PROBER => {
+                self.wrong(
+                    "name",
+                    format!("{name:?} is the name of our own prober's resource; wanted another"),
+                );
+                None
+            }
             Some(Node::Text(name)) if is_name(name) => Some(name.clone()),
             Some(other) => {
                 self.wrong("name", format!("{other}; wanted {WANTED}"));
@@ -412,6 +419,15 @@ mod tests {
         assert_eq!(pools.pools[1].spec, PoolSpec::Observer { seats: 32 });
         assert_eq!(pools.pools[2].spec, PoolSpec::Custom { driver: "/opt/my-driver".to_owned(), devices: 1 });
         assert_eq!(pools.find("mine").map(Pool::resource).as_deref(), Some("firstlight.dev/mine"));
+    }
+
+    #[test]
+    fn a_pool_does_not_take_the_probers_name() {
+        let found = mistakes("pools: [{name: prober, kind: simulated}]");
+        assert_eq!(
+            found,
+            ["pools[0].name: \"prober\" is the name of our own prober's resource; wanted another"]
+        );
     }
 
     #[test]

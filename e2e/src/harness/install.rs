@@ -110,7 +110,12 @@ fn built(root: &Path) -> Result<Vec<String>> {
             let digest =
                 digest_file(&archive).with_context(|| format!("cannot read {}", archive.display()))?;
             // As many digits as the demo takes: going from one to the other replaces nothing.
-            words.push(format!("{part}.podAnnotations.built={}", digest.get(..16).unwrap_or(&digest)));
+            let short = digest.get(..16).unwrap_or(&digest);
+            words.push(format!("{part}.podAnnotations.built={short}"));
+            if part == "plugin" {
+                // The same image.
+                words.extend(["--set-string".to_owned(), format!("prober.podAnnotations.built={short}")]);
+            }
         }
     }
     Ok(words)

@@ -64,7 +64,9 @@ fn plugin(build: &Path, name: &str) -> Result<Image> {
             .tree(Path::new("artefacts").join(folder), &from, &|path| !path.to_string_lossy().contains(".so"))
             .with_context(|| format!("{} is missing: run `make build`", from.display()))?;
     }
-    let image = Image::new(format!("{REGISTRY}/{name}:{VERSION}")).layer(runtime).layer(libraries);
+    let prober = binary(build, program::PROBER)?;
+    let image =
+        Image::new(format!("{REGISTRY}/{name}:{VERSION}")).layer(runtime).layer(libraries).layer(prober);
     Ok(image.layer(binary(build, "firstlight-plugin")?).set("Entrypoint", json!(["/firstlight-plugin"])))
 }
 

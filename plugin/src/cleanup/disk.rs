@@ -4,6 +4,7 @@ use super::plan::{Disk, Found, What};
 use crate::grants;
 use crate::kubelet_list::DISK;
 use crate::node_files::{INSTALLING, changed_within, is_build_id};
+use crate::prober;
 use anyhow::{Context as _, Result};
 use firstlight_contract::paths::node;
 use std::fs;
@@ -25,7 +26,8 @@ pub fn scan(state: &Path) -> Result<Disk> {
     for (name, is_folder) in entries(state)? {
         let path = PathBuf::from(&name);
         let is_grants = path == grants_folder();
-        let ours = is_build_id(&name) || name.starts_with(INSTALLING) || is_grants;
+        let is_sockets = prober::listener::folder(state) == state.join(&path);
+        let ours = is_build_id(&name) || name.starts_with(INSTALLING) || is_grants || is_sockets;
         let what = match (ours, is_folder) {
             (false, _) => What::Foreign("not ours"),
             (true, false) => What::Foreign("it has a name of ours, but is no folder"),
@@ -33,6 +35,7 @@ pub fn scan(state: &Path) -> Result<Disk> {
                 scan_grants(state, &mut disk)?;
                 continue;
             }
+            (true, true) if is_sockets => What::Sockets,
             (true, true) => {
                 disk.agent |= changed_within(&state.join(&path), AGENT);
                 if is_build_id(&name) { What::Build } else { What::Unfinished }
@@ -130,6 +133,18 @@ mod tests {
         let long_ago = std::time::SystemTime::now() - 2 * AGENT;
         fs::File::open(&build).unwrap().set_modified(long_ago).unwrap();
         assert!(!scan(folder.path()).unwrap().agent);
+    }
+
+    #[test]
+    fn the_probers_sockets_are_ours_and_no_sign_of_an_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("prober")).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(folder.path().join("prober/a.sock")).unwrap());
+        let disk = scan(folder.path()).unwrap();
+        let found = Found { path: "prober".into(), what: What::Sockets };
+        assert_eq!(disk, Disk { found: vec![found], agent: false });
+        remove(folder.path(), Path::new("prober")).unwrap();
+        assert_eq!(scan(folder.path()).unwrap(), Disk::default());
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub enum What {
     Build,
     /// Libraries whose installation did not end.
     Unfinished,
+    /// The sockets at which agents listen to the prober.
+    Sockets,
     /// Not ours: why.
     Foreign(&'static str),
 }
@@ -74,7 +76,7 @@ pub fn plan(disk: &Disk, holdings: &[Holding]) -> Vec<Step> {
     let verdict = |found: &Found| {
         let kept = match &found.what {
             What::Foreign(why) => return Verdict::Foreign(why),
-            What::Unfinished => None,
+            What::Unfinished | What::Sockets => None,
             What::Grant(Some(stored)) => user(stored).map(|holding| format!("{} uses it", who(holding))),
             What::Grant(None) => {
                 in_doubt.map(|holding| format!("it cannot be read; {} may use it", who(holding)))

@@ -7,15 +7,19 @@
 //! | [`kernel`] | what the kernel module's files say (pure) |
 //! | [`cards`] | the cards on the bus, with their identities |
 //! | [`pool`] | a pool's cards, and which of them can be given |
+//! | [`told`] | what the prober told of them, which asks NVML (pure) |
 //! | [`driver`] | the driver's libraries, all of the kernel module's version |
+//! | [`libc`] | the C library beside them, for a container that has none |
 
 pub mod cards;
 pub mod driver;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod kernel;
+pub mod libc;
 pub mod pool;
 pub mod root;
+pub mod told;
 
 pub use pool::Nvidia;
 pub use root::NodeRoot;

@@ -2,7 +2,7 @@
 
 use super::connect::root;
 use anyhow::{anyhow, bail};
-use firstlight_contract::names::{DEFAULT_POOL, RESOURCE_PREFIX, annotation, condition};
+use firstlight_contract::names::{DEFAULT_POOL, PROBER, RESOURCE_PREFIX, annotation, condition};
 use firstlight_diagnosis::Cause;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use kube::api::{Api, ListParams};
@@ -96,10 +96,11 @@ pub(super) fn mark<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
 fn limit(pod: &Pod) -> Option<&str> {
     let spec = pod.spec.as_ref()?;
     let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let mut limits = containers
+    let limits = containers
         .filter_map(|container| container.resources.as_ref()?.limits.as_ref())
         .flat_map(|limits| limits.keys());
-    limits.find_map(|resource| resource.strip_prefix(RESOURCE_PREFIX))
+    // Our own prober has no device of a user's.
+    limits.filter_map(|resource| resource.strip_prefix(RESOURCE_PREFIX)).find(|pool| *pool != PROBER)
 }
 
 /// The rows with a head; wide adds phase, node and message.

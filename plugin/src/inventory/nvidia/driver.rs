@@ -35,7 +35,7 @@ const PARTS: [Part; 10] = [
 ];
 
 /// What may be the root of a driver: the node, and the driver container of NVIDIA's GPU operator.
-const ROOTS: [&str; 2] = ["/", "/run/nvidia/driver"];
+pub(super) const ROOTS: [&str; 2] = ["/", "/run/nvidia/driver"];
 
 /// Where drivers lie besides what `ld.so.cache` says: Debian and Ubuntu, Red Hat, Debian's own packages, and
 /// Google's node images.
@@ -72,7 +72,7 @@ pub struct DriverSet {
 pub fn find(root: &NodeRoot, version: &str) -> Result<DriverSet, String> {
     let (mut looked, mut other) = (Vec::new(), None);
     for driver_root in ROOTS.map(Path::new) {
-        for directory in directories(root, driver_root) {
+        for directory in directories(root, driver_root, library::CUDA) {
             let at = Place { root, driver_root, directory: &directory };
             let file = at.file(&format!("libcuda.so.{version}"));
             if file.is_some() {
@@ -106,10 +106,10 @@ const fn part(stem: &'static str, major: &'static str, required: bool) -> Part {
     Part { stem, major, required }
 }
 
-/// Where to look below a root, in order, none twice.
-fn directories(root: &NodeRoot, driver_root: &Path) -> Vec<PathBuf> {
+/// Where to look for a library below a root, in order, none twice.
+pub(super) fn directories(root: &NodeRoot, driver_root: &Path, library: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for path in ld_cache::paths_of(&cache(root, driver_root), library::CUDA) {
+    for path in ld_cache::paths_of(&cache(root, driver_root), library) {
         let Some(directory) = path.parent() else { continue };
         found.push(directory.to_owned());
         // `/lib` is a link to `/usr/lib` on most nodes, and only the latter is mounted into our container.

@@ -3,14 +3,18 @@
 use super::cards::{Card, CardFault, Found};
 use super::driver::{self, DriverSet};
 use super::root::NodeRoot;
+use super::told::Told;
 use crate::inventory::{DeviceNode, Direct, Driver, Fault, Health, Inventory, PoolDevice, Snapshot, Unit};
+use crate::prober::knowledge::Knowledge;
 use firstlight_contract::grant::Device;
 use firstlight_contract::metrics::HealthReason;
+use firstlight_contract::names::label::CARDS;
 use firstlight_contract::pools::cards::{Cards, Selection, Shares};
 use firstlight_contract::pools::{Pool, PoolSpec};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Device nodes that every container with a card gets; the last one is for tools only, and may be missing.
 const CONTROL: [(&str, bool); 3] =
@@ -26,6 +30,7 @@ const CONTEXT: u64 = 256 << 20;
 pub struct Nvidia {
     root: NodeRoot,
     claims: Claims,
+    knowledge: Arc<Knowledge>,
     /// Every card that was ever seen: one that is gone stays in the list, because the kubelet would otherwise
     /// forget why a pod has no GPU any more.
     known: Mutex<BTreeMap<String, Card>>,
@@ -56,11 +61,13 @@ pub struct Surroundings {
     pub nodes: Vec<PathBuf>,
     /// What the kubelet calls the node's root.
     pub host: NodeRoot,
+    /// What NVML says, through the prober.
+    pub told: Told,
 }
 
 impl Nvidia {
     /// A pool of these cards, among all pools of the configuration.
-    pub fn new(pool: &Pool, cards: &Cards, all: &[Pool], root: NodeRoot) -> Self {
+    pub fn new(pool: &Pool, cards: &Cards, all: &[Pool], root: NodeRoot, knowledge: Arc<Knowledge>) -> Self {
         let parts = match &pool.spec {
             PoolSpec::Slice { shares, memory_bytes, .. } => Parts::Shares(shares.clone(), *memory_bytes),
             _ => Parts::Whole,
@@ -73,7 +80,7 @@ impl Nvidia {
             parts,
             others: others.collect(),
         };
-        Self { root, claims, known: Mutex::default() }
+        Self { root, claims, knowledge, known: Mutex::default() }
     }
 
     fn surroundings(&self, found: &Found) -> Surroundings {
@@ -88,7 +95,11 @@ impl Nvidia {
         let wanted = CONTROL.iter().map(|(name, _)| (*name).to_owned()).chain(cards).map(PathBuf::from);
         // Seen, not opened: the device cgroup forbids that, and nothing here needs it.
         let nodes = wanted.filter(|node| self.root.seen(node).symlink_metadata().is_ok()).collect();
-        Surroundings { driver, nodes, host: self.root.clone() }
+        if found.module.is_none() {
+            self.knowledge.driver_gone();
+        }
+        let told = self.knowledge.told(Instant::now());
+        Surroundings { driver, nodes, host: self.root.clone(), told }
     }
 }
 
@@ -134,9 +145,13 @@ pub fn judge(
 }
 
 fn device(claims: &Claims, card: &Card, found: &Found, surroundings: &Surroundings) -> PoolDevice {
-    let (units, divided) = claims.units(card);
-    let fault =
-        gone(card, found).or_else(|| claims.contested(card)).or_else(|| surroundings.fault(card)).or(divided);
+    let told = &surroundings.told;
+    let (units, divided) = claims.units(card, told.memory(&card.uuid));
+    let fault = gone(card, found)
+        .or_else(|| claims.contested(card))
+        .or_else(|| surroundings.fault(card))
+        .or_else(|| told.fault(card, &shown(card)))
+        .or(divided);
     PoolDevice {
         name: card.uuid.clone(),
         health: fault.map_or(Health::Healthy, Health::Unhealthy),
@@ -188,28 +203,51 @@ impl Claims {
         })
     }
 
-    /// What the kubelet hands out of a card, and why it cannot be divided so.
-    fn units(&self, card: &Card) -> (Vec<Unit>, Option<Fault>) {
+    /// What the kubelet hands out of a card, and why it cannot be divided so. `real` is the memory that programs
+    /// can have, as NVML says it.
+    fn units(&self, card: &Card, real: Option<u64>) -> (Vec<Unit>, Option<Fault>) {
         let unit = |index: usize, quota_bytes| Unit { id: format!("{}::{index}", card.uuid), quota_bytes };
         match &self.parts {
             Parts::Whole => (vec![Unit::whole(card.uuid.clone())], None),
             Parts::Shares(Shares::Sizes(sizes), _) => {
-                (sizes.iter().enumerate().map(|(index, size)| unit(index, Some(*size))).collect(), None)
+                let all = sizes.iter().fold(0_u64, |all, size| all.saturating_add(*size));
+                let units = sizes.iter().enumerate().map(|(index, size)| unit(index, Some(*size)));
+                (units.collect(), self.exceeded(card, all, real))
             }
             Parts::Shares(Shares::Equal(count), memory) => {
-                let quota = memory.map(|memory| memory / u64::from(*count) / GRANULE * GRANULE);
-                let fault = quota.is_none().then(|| {
-                    let sentence = format!(
-                        "the memory of {} is not known: write `memory` into the pool {:?} (such as 24GiB), or `sizes` in \
-                         place of `slices`",
-                        shown(card),
-                        self.pool
-                    );
-                    Fault::new(HealthReason::MemoryUnknown, sentence)
-                });
+                let quota = memory.or(real).map(|memory| memory / u64::from(*count) / GRANULE * GRANULE);
+                let fault = match memory {
+                    Some(memory) => self.exceeded(card, *memory, real),
+                    None => real.is_none().then(|| self.unknown(card)),
+                };
                 ((0..*count as usize).map(|index| unit(index, quota)).collect(), fault)
             }
         }
+    }
+
+    fn unknown(&self, card: &Card) -> Fault {
+        let sentence = format!(
+            "the memory of {} is not known: no prober has told it; see whether the pod of the DaemonSet …-prober runs on \
+             this node ({CARDS}=true on the node brings it there), or write `memory` into the pool {:?} (such as 24GiB), \
+             or `sizes` in place of `slices`",
+            shown(card),
+            self.pool
+        );
+        Fault::new(HealthReason::MemoryUnknown, sentence)
+    }
+
+    /// Why a card cannot be divided into parts of so much memory in all.
+    fn exceeded(&self, card: &Card, all: u64, real: Option<u64>) -> Option<Fault> {
+        let real = real.filter(|real| all > *real)?;
+        let sentence = format!(
+            "the pool {:?} divides {} MiB of {}, of which programs can have {} MiB; make its `sizes` or `memory` smaller, or \
+             take the card out of the pool's devices",
+            self.pool,
+            all >> 20,
+            shown(card),
+            real >> 20
+        );
+        Some(Fault::new(HealthReason::MemoryExceeded, sentence))
     }
 }
 

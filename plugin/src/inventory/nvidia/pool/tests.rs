@@ -1,6 +1,7 @@
 use super::*;
 use crate::inventory::nvidia::fixture::{FakeNode, VERSION, place, uuid};
 use firstlight_contract::pools::Pools;
+use firstlight_contract::prober::{self, Look, Memory, Message, Xid};
 
 const DEBIAN: &str = "usr/lib/x86_64-linux-gnu";
 const WHOLE: &str = "- {name: gpu, kind: whole}";
@@ -13,8 +14,29 @@ fn node(cards: u32) -> FakeNode {
 
 /// The first pool of a configuration on a node.
 fn pool(node: &FakeNode, yaml: &str) -> Nvidia {
+    told(node, yaml, &Arc::default())
+}
+
+/// The same, where a prober speaks.
+fn told(node: &FakeNode, yaml: &str, knowledge: &Arc<Knowledge>) -> Nvidia {
     let pools = Pools::parse(&format!("pools:\n{yaml}\n")).unwrap().pools;
-    Nvidia::new(&pools[0], pools[0].cards().unwrap(), &pools, node.root.clone())
+    Nvidia::new(&pools[0], pools[0].cards().unwrap(), &pools, node.root.clone(), Arc::clone(knowledge))
+}
+
+/// A prober that sees the first card, with so much memory.
+fn prober(mebibytes: u64) -> Arc<Knowledge> {
+    let knowledge = Arc::new(Knowledge::default());
+    let memory = Some(Memory { total: (mebibytes + 512) << 20, reserved: 512 << 20, used: 0 });
+    let card = prober::Card { uuid: uuid(0), memory, ..prober::Card::default() };
+    hear(
+        &knowledge,
+        Message::Look(Look { driver: VERSION.to_owned(), cards: vec![card], nameless: Vec::new() }),
+    );
+    knowledge
+}
+
+fn hear(knowledge: &Knowledge, message: Message) {
+    knowledge.hear(message, Instant::now());
 }
 
 /// Why the device with this ordinal is unhealthy.
@@ -153,4 +175,52 @@ fn equal_parts_of_an_unknown_memory_are_not_guessed() {
     let snapshot = pool(&node, "- {name: s, kind: slice, slices: 2}").probe();
     let sentence = fault(&snapshot, 0);
     assert!(sentence.contains("write `memory` into the pool \"s\""), "{sentence}");
+}
+
+#[test]
+fn equal_parts_are_those_of_the_memory_that_nvml_tells() {
+    let node = node(2);
+    let slice = "- {name: s, kind: slice, slices: 3}";
+    let snapshot = told(&node, slice, &prober(46_068)).probe();
+    assert!(snapshot.devices[0].health.is_healthy(), "{snapshot:?}");
+    // 15,356 MiB, which are whole granules.
+    assert!(
+        snapshot.devices[0].units.iter().all(|unit| unit.quota_bytes == Some(15_356 << 20)),
+        "{snapshot:?}"
+    );
+    assert!(fault(&snapshot, 1).contains("no prober has told it"), "{}", fault(&snapshot, 1));
+}
+
+#[test]
+fn what_the_pool_says_of_the_memory_counts_unless_it_is_more_than_there_is() {
+    let node = node(1);
+    let slice = |memory: &str| format!("- {{name: s, kind: slice, slices: 2, memory: {memory}}}");
+    let less = told(&node, &slice("24GiB"), &prober(46_068)).probe();
+    assert!(less.devices[0].units.iter().all(|unit| unit.quota_bytes == Some(12 << 30)), "{less:?}");
+    assert!(less.devices[0].health.is_healthy());
+    for parts in [slice("48GiB"), "- {name: s, kind: slice, sizes: [24GiB, 24GiB]}".to_owned()] {
+        let more = told(&node, &parts, &prober(46_068)).probe();
+        let wanted = "the pool \"s\" divides 49152 MiB of GPU-";
+        assert!(fault(&more, 0).starts_with(wanted), "{}", fault(&more, 0));
+        assert!(fault(&more, 0).contains("can have 46068 MiB; make its `sizes` or `memory` smaller"));
+    }
+}
+
+#[test]
+fn an_error_that_the_driver_reports_takes_one_card_from_the_pool_until_the_driver_is_gone() {
+    let node = node(2);
+    let knowledge = prober(46_068);
+    let pool = told(&node, WHOLE, &knowledge);
+    assert!(pool.probe().devices.iter().all(|device| device.health.is_healthy()));
+    hear(&knowledge, Message::Xid(Xid { card: uuid(0), code: 79 }));
+    let snapshot = pool.probe();
+    assert!(fault(&snapshot, 0).contains("Xid 79"), "{}", fault(&snapshot, 0));
+    assert!(snapshot.devices[1].health.is_healthy());
+    node.unload();
+    pool.probe();
+    node.load(VERSION);
+    for number in [0, 1] {
+        node.information(&place(number), number, &uuid(number));
+    }
+    assert!(pool.probe().devices[0].health.is_healthy());
 }

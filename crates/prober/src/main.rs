@@ -1,0 +1,98 @@
+//! The half of the prober that NVML is loaded into. It stays, so that no error of the driver is lost between two looks,
+//! and says each thing in a line of its own (`firstlight_contract::prober`). It is started and watched by
+//! `firstlight-plugin prober`: NVML may hang, and then this process is killed and started again.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`cards`] | the cards that NVML knows, and their events |
+//! | [`look`] | what NVML says of one of them |
+//! | [`out`] | the lines |
+
+mod cards;
+mod look;
+mod out;
+
+use cards::Cards;
+use firstlight_contract::paths::library::NVML;
+use firstlight_contract::prober::{Look, Message};
+use lexopt::prelude::*;
+use nvml_wrapper::Nvml;
+use nvml_wrapper::error::NvmlError;
+use out::Out;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What was asked for.
+struct Args {
+    nvml: OsString,
+    interval: Duration,
+}
+
+fn main() -> ExitCode {
+    let args = match parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Nobody is left to tell where standard error is closed.
+            let _ = writeln!(
+                io::stderr(),
+                "firstlight-prober: {error}; wanted --nvml PATH --interval-seconds NUMBER"
+            );
+            return ExitCode::from(64);
+        }
+    };
+    // An error here is the end of the other side.
+    let ended = Out::new().and_then(|mut out| run(&args, &mut out));
+    ended.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+fn parse() -> Result<Args, lexopt::Error> {
+    let mut args = Args { nvml: NVML.into(), interval: Duration::from_secs(5) };
+    let mut words = lexopt::Parser::from_env();
+    while let Some(word) = words.next()? {
+        match word {
+            Long("nvml") => args.nvml = words.value()?,
+            Long("interval-seconds") => {
+                args.interval = Duration::from_secs_f64(seconds(words.value()?.parse()?)?);
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(args)
+}
+
+fn seconds(number: f64) -> Result<f64, lexopt::Error> {
+    let good = (0.05..=3600.0).contains(&number);
+    good.then_some(number).ok_or_else(|| format!("--interval-seconds {number}: wanted 0.05 to 3600").into())
+}
+
+/// Looks until the other side is gone; ends early where there is no NVML.
+fn run(args: &Args, out: &mut Out) -> io::Result<()> {
+    out.asking("nvmlInit", None)?;
+    let nvml = match Nvml::builder().lib_path(&args.nvml).init() {
+        Ok(nvml) => nvml,
+        Err(error) => return out.say(&Message::Nothing(not_there(args, &error))),
+    };
+    out.asking("nvmlSystemGetDriverVersion", None)?;
+    let driver = nvml.sys_driver_version().unwrap_or_else(|error| format!("unknown ({error})"));
+    let mut cards = Cards::default();
+    loop {
+        cards.refresh(&nvml, out)?;
+        let looks = cards.known.iter().map(|card| look::ask(card, out)).collect::<io::Result<_>>()?;
+        out.say(&Message::Look(Look {
+            driver: driver.clone(),
+            cards: looks,
+            nameless: cards.nameless.clone(),
+        }))?;
+        cards.wait(args.interval, out)?;
+    }
+}
+
+fn not_there(args: &Args, error: &NvmlError) -> String {
+    let path = args.nvml.to_string_lossy();
+    match error {
+        NvmlError::LibloadingError(error) => format!("{path} cannot be loaded: {error}"),
+        error => format!("{path} does not start: {error}"),
+    }
+}

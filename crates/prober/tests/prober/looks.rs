@@ -1,0 +1,129 @@
+//! What it says of the cards.
+
+use crate::common::{Prober, fake, second};
+use firstlight_contract::prober::{Asking, Ecc, FailureKind, Memory, Message, Rows, Xid};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const FIRST: &str = "GPU-00000001-0000-0000-0000-000000000000";
+const SECOND: &str = "GPU-00000002-0000-0000-0000-000000000000";
+
+#[test]
+fn a_look_tells_of_each_card_what_nvml_supports() {
+    let look = Prober::start(fake(), &[]).look();
+    assert_eq!((look.driver.as_str(), look.cards.len(), look.nameless.len()), ("580.1", 2, 0));
+    let (first, second) = (&look.cards[0], &look.cards[1]);
+    assert_eq!((first.uuid.as_str(), first.pci.as_deref()), (FIRST, Some("00000000:41:00.0")));
+    assert_eq!(first.memory, Some(Memory { total: 8 << 30, reserved: 1 << 30, used: 5 }));
+    assert_eq!((first.capability, first.mig, first.ecc, first.rows), (Some((8, 6)), None, None, None));
+    assert_eq!((second.mig, second.ecc), (Some(false), Some(Ecc { enabled: true, uncorrected: 0 })));
+    assert_eq!((second.rows, second.failure.as_ref()), (Some(Rows { pending: false, failed: false }), None));
+}
+
+#[test]
+fn a_card_that_is_divided_or_has_errors_says_so() {
+    assert_eq!(second("mig").mig, Some(true));
+    assert_eq!(second("ecc").ecc, Some(Ecc { enabled: true, uncorrected: 3 }));
+    assert_eq!(second("rows").rows, Some(Rows { pending: true, failed: false }));
+}
+
+#[test]
+fn a_card_that_fails_is_asked_no_more_and_the_other_one_is() {
+    for (word, kind) in
+        [("lost", FailureKind::Lost), ("reset", FailureKind::Reset), ("unknown", FailureKind::Other)]
+    {
+        let card = second(word);
+        let failure = card.failure.unwrap();
+        assert_eq!((failure.kind, failure.call.as_str()), (kind, "nvmlDeviceGetMemoryInfo"), "{word}");
+        assert_eq!((card.memory, card.capability), (None, None), "{word}");
+    }
+}
+
+#[test]
+fn a_card_that_does_not_tell_who_it_is_is_a_sentence() {
+    let look = Prober::start(fake(), &[("SECOND", "nameless")]).look();
+    assert_eq!(look.cards.len(), 1);
+    assert!(look.nameless[0].starts_with("NVML does not tell who its card 1 is: "), "{:?}", look.nameless);
+}
+
+#[test]
+fn an_error_of_the_driver_is_said_at_once_with_its_card() {
+    let mut prober = Prober::start(fake(), &[("SECOND", "xid")]);
+    prober.look();
+    let (one, other) = (prober.told(), prober.told());
+    let xid = |code| Message::Xid(Xid { card: SECOND.to_owned(), code });
+    assert_eq!((one, other), (xid(31), xid(79)));
+    prober.look();
+}
+
+#[test]
+fn where_it_hangs_the_last_line_says_at_what() {
+    let mut prober = Prober::start(fake(), &[("INIT", "hang")]);
+    let asking = |call: &str, card: Option<&str>| {
+        Some(Message::Asking(Asking { call: call.to_owned(), card: card.map(str::to_owned) }))
+    };
+    assert_eq!(prober.next(), asking("nvmlInit", None));
+    let mut prober = Prober::start(fake(), &[("SECOND", "hang")]);
+    let wanted = asking("nvmlDeviceGetMemoryInfo", Some(SECOND));
+    let begun = Instant::now();
+    while prober.next() != wanted {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn without_nvml_it_says_why_and_ends_well() {
+    let mut prober = Prober::start(Path::new("/nowhere/libnvidia-ml.so.1"), &[]);
+    let Message::Nothing(why) = prober.told() else { panic!("it found one") };
+    assert!(why.starts_with("/nowhere/libnvidia-ml.so.1 cannot be loaded: "), "{why}");
+    assert_eq!((prober.next(), prober.code()), (None, Some(0)));
+    let mut prober = Prober::start(fake(), &[("INIT", "18")]);
+    let Message::Nothing(why) = prober.told() else { panic!("it started") };
+    assert!(why.ends_with("does not start: RM detects a driver/library version mismatch"), "{why}");
+    assert_eq!(prober.code(), Some(0));
+}
+
+#[test]
+fn it_ends_when_nobody_listens_any_more() {
+    let mut prober = Prober::start(fake(), &[]);
+    prober.look();
+    assert_eq!(prober.close(), Some(1));
+}
+
+/// The simulator stands in for NVIDIA's on every machine without a card.
+#[test]
+fn the_simulators_cards_are_told_as_its_grant_names_them() {
+    let Some(nvml) = firstlight_testing::artefact("simulator/libnvidia-ml.so.1") else {
+        eprintln!("skipped: no simulator/libnvidia-ml.so.1 in FIRSTLIGHT_ARTEFACTS (make artefacts)");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let grant = folder.path().join("grant");
+    let mut text = format!(
+        "firstlight-grant=1\nid={}\npool=p\nkind=simulated\ndriver=auto\nnvml=auto\n",
+        "0".repeat(32)
+    );
+    for (number, uuid) in [FIRST, SECOND].iter().enumerate() {
+        let device = format!(
+            "device.{number}.uuid={uuid}\ndevice.{number}.model=SIM-A40\ndevice.{number}.memory=8589934592\n"
+        );
+        text.push_str(&device);
+    }
+    std::fs::write(&grant, text).unwrap();
+    let environment = [("FIRSTLIGHT_GRANT", grant.to_str().unwrap())];
+    let look = Prober::start(&nvml, &environment).look();
+    assert_eq!(look.cards.iter().map(|card| card.uuid.as_str()).collect::<Vec<_>>(), [FIRST, SECOND]);
+    assert!(
+        look.cards.iter().all(|card| card.memory.is_some_and(|memory| memory.usable() == 8 << 30)),
+        "{look:?}"
+    );
+    assert!(
+        look.cards.iter().all(|card| card.failure.is_none() && card.capability == Some((8, 6))),
+        "{look:?}"
+    );
+    let hang = [environment[0], ("FIRSTLIGHT_SIMULATE", "hang=nvmlDeviceGetMemoryInfo_v2:600")];
+    let mut prober = Prober::start(&nvml, &hang);
+    let wanted =
+        Message::Asking(Asking { call: "nvmlDeviceGetMemoryInfo".to_owned(), card: Some(FIRST.to_owned()) });
+    while prober.next().as_ref() != Some(&wanted) {}
+}
