@@ -231,3 +231,59 @@ fn the_prober_opens_nvml_without_privilege_and_what_it_tells_decides_about_cards
         })
     })
 }
+
+/// Ollama's own llama.cpp with a context that takes 768 MiB, in the container beside Ollama.
+const GREEDY: &str = "cd /usr/lib/ollama && LD_LIBRARY_PATH=$PWD:$PWD/cuda_v13 \
+    GGML_BACKEND_PATH=$PWD/cuda_v13/libggml-cuda.so timeout 60 \
+    ./llama-server --model /models/tiny.gguf -ngl 99 -c 262144 --port 9999 2>&1; echo ended with $?";
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn two_pods_share_a_card_and_the_one_that_wants_more_than_its_part_is_refused() -> Result<()> {
+    scenario(|s| {
+        NodeWithCards::new(s)?;
+        let root = format!("plugin.node.root={ROOT}");
+        let card = format!("pools[3].devices[0]={}", uuid(0));
+        let checks = || {
+            install::chart(&[
+                "pools[3].name=gpu",
+                "pools[3].kind=slice",
+                "pools[3].sizes[0]=600MiB",
+                "pools[3].sizes[1]=600MiB",
+                &card,
+                &root,
+            ])?;
+            offered(s, "2")?;
+            for name in ["modest", "greedy"] {
+                s.create(&annotated(ollama(name, OLLAMA), &[(annotation::GPU, "true")]))?;
+            }
+            let (modest, greedy) = (s.ready_pod("modest")?, s.ready_pod("greedy")?);
+            for pod in [&modest, &greedy] {
+                s.gpu_ready(pod, "True")?;
+                assert_eq!(s.generate(pod)?["eval_count"], 8);
+                let nodes = s.shell(pod, "ollama", "ls /dev | grep 'nvidia[0-9]'")?;
+                assert_eq!(nodes.trim(), "nvidia0", "both have the same card");
+            }
+
+            let said = s.shell(&greedy, "ollama", GREEDY)?;
+            assert!(said.contains("out of memory") && !said.contains("ended with 0"), "{said}");
+            assert_eq!(s.diagnosed(&greedy, "quota-exceeded")?.confidence, "certain");
+            let condition = s.gpu_ready(&greedy, "False")?;
+            assert_eq!(condition.reason, "QuotaExceeded", "{condition:?}");
+
+            // The neighbour did not notice.
+            assert_eq!(s.generate(&modest)?["eval_count"], 8);
+            s.gpu_ready(&modest, "True")?;
+            for (pod, name) in [(&modest, "modest"), (&greedy, "greedy")] {
+                let of = format!("{{namespace=\"{}\",pod=\"{pod}\"}}", s.namespace);
+                let quota = s.metric(&format!("firstlight_memory_quota_bytes{of}"), |_| true)?.value;
+                assert!((quota - f64::from(600 << 20)).abs() < 1.0, "{name}: {quota}");
+                s.metric(&format!("firstlight_memory_used_bytes{of}"), |found| {
+                    found.value > f64::from(256 << 20) && found.value <= quota
+                })?;
+            }
+            Ok(())
+        };
+        then_always(checks, || install::chart(&[]))
+    })
+}

@@ -10,7 +10,8 @@
 //! | [`simulated`] | what the simulator does with each function |
 //!
 //! The list comes from the public headers of CUDA 12 and 13 by `generate/generate.py`; what the shim does with a
-//! function stands in `generate/actions.txt`, what a function does to device memory in `effects.txt` beside it. Ids are append-only: a newer agent decodes the records of an older shim.
+//! function stands in `generate/actions.txt`, what a function does to device memory in `effects.txt` beside it. Ids are
+//! append-only: a newer agent decodes the records of an older shim.
 #![no_std]
 
 #[rustfmt::skip]
