@@ -1,5 +1,6 @@
 //! What tests speak with: kubectl, helm, namespaces, waiting with a reason.
 
+pub mod cards;
 pub mod dump;
 pub mod install;
 pub mod kubectl;

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
 
+use super::cards::NodeWithCards;
 use super::scenario::{PATIENCE, kubectl};
 use super::wait::{Progress, wait_for};
 use crate::cluster::Cluster;
@@ -37,6 +38,7 @@ fn prepare() -> Result<()> {
     if is_local() {
         let cluster = Cluster::up()?;
         custom_driver(&cluster)?;
+        NodeWithCards::lay_out(&cluster)?;
         let folder = root().join("build/images");
         let items = fs::read_dir(&folder)
             .with_context(|| format!("no images in {}: run `make images`", folder.display()))?;

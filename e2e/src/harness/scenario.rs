@@ -12,11 +12,12 @@ use firstlight_contract::names::condition::GPU_READY;
 use firstlight_testing::causes::Made;
 use serde_json::{Value, json};
 
+use super::install::{self, NAMESPACE};
 use super::kubectl::Kubectl;
 use super::prometheus::{self, Sample};
+use super::random_name;
 use super::wait::{Progress, wait_for};
-use super::{install, random_name};
-use crate::cluster::{Cluster, PROMETHEUS};
+use crate::cluster::{Cluster, NAME, PROMETHEUS};
 use crate::command::output;
 
 /// How long things on a busy machine may take.
@@ -277,6 +278,24 @@ impl Scenario {
             let word = |name: &str| report["verdict"][name].as_str().unwrap_or_default().to_owned();
             let said = Said { cause: word("cause"), confidence: word("confidence") };
             Ok(if said.cause == cause { Progress::Done(said) } else { Progress::Waiting(text) })
+        })
+    }
+
+    /// Waits until the node offers so many devices of a pool.
+    pub fn offered(&self, pool: &str, wanted: &str) -> Result<()> {
+        wait_for(&format!("the node to offer {wanted} of {pool}"), PATIENCE, || {
+            let node = self.kubectl.get(["node", NAME])?;
+            let now = node["status"]["allocatable"][format!("firstlight.dev/{pool}")].clone();
+            Ok(if now == wanted { Progress::Done(()) } else { Progress::Waiting(now.to_string()) })
+        })
+    }
+
+    /// Waits until the prober has logged something.
+    pub fn prober_says(&self, text: &str) -> Result<()> {
+        let words = ["-n", NAMESPACE, "logs", "-l", "app.kubernetes.io/component=prober", "--tail=-1"];
+        wait_for(&format!("the prober to say {text:?}"), PATIENCE, || {
+            let log = self.kubectl.run(words)?;
+            Ok(if log.contains(text) { Progress::Done(()) } else { Progress::Waiting(log) })
         })
     }
 

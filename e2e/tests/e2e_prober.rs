@@ -1,0 +1,42 @@
+//! What the prober tells decides about cards: tests that change the installation.
+
+use anyhow::Result;
+use firstlight_e2e::harness::cards::uuid;
+use firstlight_e2e::harness::install;
+use firstlight_e2e::harness::scenario::{Scenario, scenario, then_always};
+
+/// A card is unhealthy for this reason.
+fn unhealthy(s: &Scenario, number: u32, reason: &str) -> Result<()> {
+    let series =
+        format!("firstlight_device_unhealthy_info{{device=\"{}\",reason=\"{reason}\"}}", uuid(number));
+    s.metric(&series, |found| found.value > 0.0).map(drop)
+}
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn a_card_at_which_nvml_hangs_and_one_that_is_too_small_are_not_offered_and_others_are() -> Result<()> {
+    scenario(|s| {
+        let checks = || {
+            // More than a card has: only NVML knows.
+            install::chart(&["pools[6].memory=64GiB"])?;
+            unhealthy(s, 3, "memory-exceeded")?;
+            s.offered("cards", "2")?;
+
+            // It hangs at the first card it is asked about: the second one is given.
+            install::chart(&[
+                "pools[6].memory=40GiB",
+                "prober.env[1].name=FIRSTLIGHT_SIMULATE",
+                "prober.env[1].value=hang=nvmlDeviceGetMemoryInfo_v2:600",
+            ])?;
+            s.prober_says(&format!(
+                "while it asked nvmlDeviceGetMemoryInfo of {}: its process was killed",
+                uuid(0)
+            ))?;
+            unhealthy(s, 0, "nvml-hangs")?;
+            s.offered("cards", "1")
+        };
+        then_always(checks, || install::chart(&[]))?;
+        // It answers again: so the first one is given, too.
+        s.offered("cards", "2")
+    })
+}
