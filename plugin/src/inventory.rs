@@ -10,6 +10,7 @@ use crate::prober::knowledge::Knowledge;
 use firstlight_contract::grant::Device;
 use firstlight_contract::metrics::HealthReason;
 use firstlight_contract::pools::{Pool, PoolSpec};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -60,6 +61,8 @@ pub struct PoolDevice {
     pub health: Health,
     /// NUMA node, where it has one.
     pub numa: Option<i64>,
+    /// How it is linked with other devices.
+    pub links: Links,
     /// What a grant says about a whole device; `None` where the driver is not ours and its devices are not
     /// known.
     pub granted: Option<Device>,
@@ -67,6 +70,15 @@ pub struct PoolDevice {
     pub node: Option<DeviceNode>,
     /// The parts that the kubelet hands out.
     pub units: Vec<Unit>,
+}
+
+/// How a device is linked with others of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// The PCI port of the processor that it hangs from. Two devices at one port share a PCIe switch.
+    pub port: Option<String>,
+    /// How many NVLinks lead straight to each other device, by its name.
+    pub nvlinks: BTreeMap<String, u32>,
 }
 
 /// What the kubelet hands out: a device, or a part of one.

@@ -1,9 +1,11 @@
 //! Which units the kubelet should choose for a container: a hint, and a pure function. It never fails, because an
 //! error here makes the pod Failed.
 //!
-//! Whole cards come from as few NUMA nodes as possible. Parts of cards come from as many cards as possible
-//! (`spread`: each has the most left of its card's time), or from as few (`pack`: whole cards stay free). How cards
-//! are linked with each other only NVML tells.
+//! Whole cards are those that are linked best with each other ([`linked`]), on as few NUMA nodes as possible. Parts
+//! of cards come from as many cards as possible (`spread`: each has the most left of its card's time), or from as few
+//! (`pack`: whole cards stay free).
+
+mod linked;
 
 use crate::inventory::Snapshot;
 use firstlight_contract::pools::cards::Placement;
@@ -14,8 +16,8 @@ use std::collections::BTreeMap;
 /// How the units of a container lie to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// On as few NUMA nodes as possible.
-    OneNode,
+    /// Linked best with each other, and on as few NUMA nodes as possible.
+    Linked,
     /// On as many devices as possible.
     Spread,
     /// On as few devices as possible.
@@ -26,7 +28,7 @@ impl Policy {
     /// That of a pool.
     pub fn of(pool: &Pool) -> Self {
         match pool.spec {
-            PoolSpec::Whole { .. } => Self::OneNode,
+            PoolSpec::Whole { .. } => Self::Linked,
             PoolSpec::Slice { placement: Placement::Pack, .. } => Self::Pack,
             _ => Self::Spread,
         }
@@ -41,6 +43,11 @@ pub fn preferred(
     must: &[String],
     size: usize,
 ) -> Vec<String> {
+    if policy == Policy::Linked
+        && let Some(best) = linked::preferred(snapshot, available, must, size)
+    {
+        return best;
+    }
     // By unit: the device's ordinal, and its group. One pass, because a pool may have a thousand units.
     let known: BTreeMap<&str, (usize, i64)> = snapshot
         .devices
@@ -48,7 +55,7 @@ pub fn preferred(
         .enumerate()
         .flat_map(|(ordinal, device)| {
             let group = match policy {
-                Policy::OneNode => device.numa.unwrap_or(0),
+                Policy::Linked => device.numa.unwrap_or(0),
                 Policy::Spread | Policy::Pack => i64::try_from(ordinal).unwrap_or(i64::MAX),
             };
             device.units.iter().map(move |unit| (unit.id.as_str(), (ordinal, group)))
@@ -74,7 +81,7 @@ pub fn preferred(
         let rooms = free.iter().map(|(group, units)| (*group, units.len())).filter(|(_, room)| *room > 0);
         let next = match policy {
             Policy::Spread => emptiest(rooms, &used),
-            Policy::OneNode | Policy::Pack => fewest(rooms, &used, size - chosen.len()),
+            Policy::Linked | Policy::Pack => fewest(rooms, &used, size - chosen.len()),
         };
         let Some(unit) = next.and_then(|group| Some((group, free.get_mut(&group)?.pop()?))) else { break };
         *used.entry(unit.0).or_default() += 1;

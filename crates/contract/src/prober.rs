@@ -13,6 +13,7 @@
 use crate::card;
 use crate::text::printable;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The version that this build speaks.
 pub const VERSION: u32 = 1;
@@ -84,6 +85,9 @@ pub struct Card {
     /// Rows of memory that are replaced by spare ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<Rows>,
+    /// NVLinks that are up: how many lead to the device at each PCI id, which may be a switch.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nvlinks: BTreeMap<String, u32>,
     /// An error that it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -267,7 +271,10 @@ impl Card {
             words: text(&failure.words),
             kind: failure.kind,
         });
-        Ok(Self { uuid: uuid(&self.uuid)?, pci: self.pci.as_deref().and_then(card::pci), failure, ..self })
+        let nvlinks = self.nvlinks.iter().filter_map(|(pci, count)| Some((card::pci(pci)?, *count)));
+        let nvlinks = nvlinks.take(MAX_CARDS).collect();
+        let pci = self.pci.as_deref().and_then(card::pci);
+        Ok(Self { uuid: uuid(&self.uuid)?, pci, nvlinks, failure, ..self })
     }
 }
 

@@ -9,14 +9,20 @@ use nvml_wrapper::enums::event::XidError;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::event::EventSet;
 use nvml_wrapper::{Device, Nvml};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
+
+/// `NVML_NVLINK_MAX_LINKS` (nvml.h).
+const MOST_LINKS: u32 = 18;
 
 /// A card.
 pub(crate) struct Card<'nvml> {
     pub(crate) uuid: String,
     pub(crate) pci: Option<String>,
     pub(crate) device: Device<'nvml>,
+    /// NVLinks that were up when the card was found, by the PCI id of the other end.
+    pub(crate) nvlinks: BTreeMap<String, u32>,
     /// `None`: it reports none, or none any more.
     events: Option<EventSet<'nvml>>,
 }
@@ -47,7 +53,11 @@ impl<'nvml> Cards<'nvml> {
         for index in (0..count).take(MAX_CARDS) {
             out.asking("nvmlDeviceGetHandleByIndex", None)?;
             match found(nvml, index) {
-                Ok(card) => fresh.known.push(card),
+                Ok(mut card) => {
+                    out.asking("nvmlDeviceGetNvLinkRemotePciInfo", Some(&card.uuid))?;
+                    card.nvlinks = nvlinks(&card.device);
+                    fresh.known.push(card);
+                }
                 Err(problem) => fresh.nameless.push(problem),
             }
         }
@@ -82,7 +92,22 @@ fn found(nvml: &Nvml, index: u32) -> Result<Card<'_>, String> {
         card::uuid(&uuid).ok_or_else(|| format!("NVML calls its card {index} {uuid:?}, which is no UUID"))?;
     let pci = device.pci_info().ok().and_then(|place| card::pci(&place.bus_id));
     let events = events(nvml, &device);
-    Ok(Card { uuid, pci, device, events })
+    Ok(Card { uuid, pci, device, nvlinks: BTreeMap::new(), events })
+}
+
+/// How many NVLinks lead to each other end; a card without any, or without this one, answers an error.
+fn nvlinks(device: &Device<'_>) -> BTreeMap<String, u32> {
+    let mut counts = BTreeMap::new();
+    for number in 0..MOST_LINKS {
+        let link = device.link_wrapper_for(number);
+        if !link.is_active().unwrap_or(false) {
+            continue;
+        }
+        if let Some(pci) = link.remote_pci_info().ok().and_then(|place| card::pci(&place.bus_id)) {
+            *counts.entry(pci).or_default() += 1;
+        }
+    }
+    counts
 }
 
 fn events<'nvml>(nvml: &'nvml Nvml, device: &Device<'nvml>) -> Option<EventSet<'nvml>> {

@@ -26,6 +26,7 @@ pub(crate) fn ask(card: &Card<'_>, out: &mut Out) -> io::Result<prober::Card> {
         mig: asked.ask("nvmlDeviceGetMigMode", |card| Ok(card.device.mig_mode()?.current == MIG_ENABLED))?,
         ecc: asked.ask("nvmlDeviceGetTotalEccErrors", ecc)?,
         rows: asked.ask("nvmlDeviceGetFieldValues", rows)?,
+        nvlinks: card.nvlinks.clone(),
         failure: None,
     };
     Ok(prober::Card { failure: asked.failure, ..look })

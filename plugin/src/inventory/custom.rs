@@ -1,6 +1,6 @@
 //! The operator's own driver: healthy while its directory on the node holds `libcuda.so.1`.
 
-use super::{Driver, Fault, Health, Inventory, PoolDevice, Snapshot, Unit};
+use super::{Driver, Fault, Health, Inventory, Links, PoolDevice, Snapshot, Unit};
 use firstlight_contract::metrics::HealthReason;
 use firstlight_contract::paths::library;
 use std::path::PathBuf;
@@ -45,6 +45,7 @@ impl Inventory for Custom {
                 name: id.clone(),
                 health: health.clone(),
                 numa: None,
+                links: Links::default(),
                 granted: None,
                 node: None,
                 units: vec![Unit::whole(id)],

@@ -1,6 +1,6 @@
 //! Seats: the right to be observed. The GPU itself comes from another vendor's device plugin.
 
-use super::{Driver, Health, Inventory, PoolDevice, Snapshot, Unit};
+use super::{Driver, Health, Inventory, Links, PoolDevice, Snapshot, Unit};
 
 /// An observer pool's seats.
 #[derive(Clone, Debug)]
@@ -21,6 +21,7 @@ impl Inventory for Observer {
             name: seat.clone(),
             health: Health::Healthy,
             numa: None,
+            links: Links::default(),
             granted: None,
             node: None,
             units: vec![Unit::whole(seat.clone())],

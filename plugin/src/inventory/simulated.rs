@@ -1,6 +1,6 @@
 //! GPUs that do not exist: always there, always healthy, the same on every start.
 
-use super::{Driver, Health, Inventory, PoolDevice, Snapshot, Unit};
+use super::{Driver, Health, Inventory, Links, PoolDevice, Snapshot, Unit};
 use crate::ids;
 use firstlight_contract::grant::Device;
 use firstlight_contract::models;
@@ -28,6 +28,7 @@ impl Simulated {
                 name: uuid.clone(),
                 health: Health::Healthy,
                 numa: None,
+                links: Links::default(),
                 granted: Some(Device {
                     uuid,
                     pci: Some(ids::pci(node, pool, index)),

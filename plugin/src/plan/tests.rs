@@ -1,6 +1,6 @@
 use super::*;
 use crate::inventory::nvidia::driver::Library;
-use crate::inventory::{Fault, Inventory, Observer, PoolDevice, Simulated};
+use crate::inventory::{Fault, Inventory, Links, Observer, PoolDevice, Simulated};
 use firstlight_contract::grant::PoolKind;
 use firstlight_contract::metrics::HealthReason;
 use firstlight_contract::pools::Pools;
@@ -21,6 +21,7 @@ fn custom(nvml: bool) -> (Pool, Snapshot) {
         name: "custom-0".to_owned(),
         health: Health::Healthy,
         numa: None,
+        links: Links::default(),
         granted: None,
         node: None,
         units: vec![Unit::whole("custom-0".to_owned())],
@@ -117,6 +118,7 @@ fn cards() -> (Pool, Snapshot) {
             name: uuid.clone(),
             health: Health::Healthy,
             numa: None,
+            links: Links::default(),
             granted: Some(Device { uuid: uuid.clone(), ..Device::default() }),
             node: Some(node(&format!("/dev/nvidia{index}"))),
             units: vec![unit(0, 8), unit(1, 16)],

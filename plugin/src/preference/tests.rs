@@ -1,5 +1,5 @@
 use super::*;
-use crate::inventory::{Driver, Health, Inventory as _, PoolDevice, Simulated, Unit};
+use crate::inventory::{Driver, Health, Inventory as _, Links, PoolDevice, Simulated, Unit};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -9,6 +9,7 @@ fn devices(nodes: &[i64], parts: usize) -> Snapshot {
         name: format!("card-{index}"),
         health: Health::Healthy,
         numa: Some(*node),
+        links: Links::default(),
         granted: None,
         node: None,
         units: (0..parts).map(|part| Unit::whole(format!("card-{index}::{part}"))).collect(),
@@ -72,8 +73,11 @@ fn whole_cards_come_from_as_few_numa_nodes_as_any_answer() {
         [&[0, 0, 0, 0, 1, 1, 1, 1][..], &[0, 1, 2, 0, 1, 2, 0], &[0, 0, 1, 1, 2, 2], &[0, 0, 0, 1, 2]]
     {
         let snapshot = devices(nodes, 1);
-        is_the_best(Policy::OneNode, &snapshot, |unit| nodes[unit]);
+        is_the_best(Policy::Linked, &snapshot, |unit| nodes[unit]);
     }
+    // Several units of a card: by groups.
+    let nodes = [0, 1, 0, 2];
+    is_the_best(Policy::Linked, &devices(&nodes, 2), |unit| nodes[unit / 2]);
 }
 
 #[test]
@@ -87,7 +91,7 @@ fn parts_are_packed_on_as_few_cards_and_spread_over_as_many_as_any_answer() {
 #[test]
 fn a_card_that_fits_leaves_larger_nodes_whole() {
     let snapshot = devices(&[0, 0, 0, 1, 1], 1);
-    assert_eq!(preferred(Policy::OneNode, &snapshot, &units(&snapshot), &[], 2), ["card-3::0", "card-4::0"]);
+    assert_eq!(preferred(Policy::Linked, &snapshot, &units(&snapshot), &[], 2), ["card-3::0", "card-4::0"]);
 }
 
 #[test]
@@ -108,7 +112,7 @@ proptest! {
         let mut all = units(&snapshot);
         all.extend((0..4).map(|number| format!("unknown-{number}")));
         let available: Vec<String> = picks.iter().map(|pick| all[*pick].clone()).collect();
-        let policy = [Policy::OneNode, Policy::Spread, Policy::Pack][policy];
+        let policy = [Policy::Linked, Policy::Spread, Policy::Pack][policy];
         let chosen = preferred(policy, &snapshot, &available, &[], size);
         prop_assert_eq!(chosen.len(), size.min(available.len()));
         prop_assert!(chosen.iter().all(|id| available.contains(id)));

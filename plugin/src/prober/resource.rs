@@ -6,7 +6,7 @@ use crate::api::v1beta1::{ContainerAllocateResponse, DeviceSpec, Mount};
 use crate::inventory::nvidia::cards::Found;
 use crate::inventory::nvidia::{driver, libc};
 use crate::inventory::{
-    DeviceNode, Direct, Driver, DriverSet, Fault, Health, NodeRoot, PoolDevice, Snapshot, Unit,
+    DeviceNode, Direct, Driver, DriverSet, Fault, Health, Links, NodeRoot, PoolDevice, Snapshot, Unit,
 };
 use crate::metrics::Metrics;
 use crate::plan::{RequestError, waiting};
@@ -113,6 +113,7 @@ impl Needs {
             name: PROBER.to_owned(),
             health: fault.map_or(Health::Healthy, Health::Unhealthy),
             numa: None,
+            links: Links::default(),
             granted: None,
             node: None,
             units: vec![Unit::whole(PROBER.to_owned())],

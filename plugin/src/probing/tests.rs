@@ -1,5 +1,5 @@
 use super::*;
-use crate::inventory::{Custom, Fault, Unit};
+use crate::inventory::{Custom, Fault, Links, Unit};
 use firstlight_contract::paths::library;
 use proptest::prelude::*;
 use std::collections::VecDeque;
@@ -44,6 +44,7 @@ impl Inventory for Scripted {
             name: "GPU-1".to_owned(),
             health: if works { Health::Healthy } else { Health::Unhealthy(fault) },
             numa: Some(1),
+            links: Links::default(),
             granted: None,
             node: None,
             units: ["GPU-1::0", "GPU-1::1"].map(|id| Unit::whole(id.to_owned())).into(),

@@ -28,10 +28,13 @@ fn cards() -> impl Strategy<Value = Card> {
     let ecc = any::<(bool, u64)>().prop_map(|(enabled, uncorrected)| Ecc { enabled, uncorrected });
     let rows = any::<(bool, bool)>().prop_map(|(pending, failed)| Rows { pending, failed });
     let known = (option::of(memory), any::<Option<(u32, u32)>>(), any::<Option<bool>>(), option::of(ecc));
-    (uuids(), known, option::of(rows), option::of(failures())).prop_map(|(uuid, known, rows, failure)| {
+    let places = (0_u32..256).prop_map(|bus| format!("00000000:{bus:02x}:00.0"));
+    let nvlinks = proptest::collection::btree_map(places, any::<u32>(), 0..4);
+    let last = (option::of(rows), nvlinks, option::of(failures()));
+    (uuids(), known, last).prop_map(|(uuid, known, (rows, nvlinks, failure))| {
         let (memory, capability, mig, ecc) = known;
         let pci = Some("00000000:41:00.0".to_owned());
-        Card { uuid, pci, memory, capability, mig, ecc, rows, failure }
+        Card { uuid, pci, memory, capability, mig, ecc, rows, nvlinks, failure }
     })
 }
 

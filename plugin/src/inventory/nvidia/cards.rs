@@ -28,6 +28,8 @@ pub struct Card {
     pub minor: Option<u32>,
     /// NUMA node, where the machine has several.
     pub numa: Option<i64>,
+    /// The PCI port of the processor that it hangs from.
+    pub port: Option<String>,
     /// Why the card cannot be used although it is there.
     pub fault: Option<CardFault>,
 }
@@ -63,6 +65,8 @@ pub struct Function {
     pub driver: Option<String>,
     /// NUMA node.
     pub numa: Option<i64>,
+    /// The PCI port of the processor that it hangs from.
+    pub port: Option<String>,
     /// Whether its registers answer.
     pub answers: bool,
 }
@@ -149,6 +153,7 @@ pub fn join(
             model: known.model.unwrap_or_else(|| "unknown model".to_owned()),
             minor: known.minor,
             numa: function.numa,
+            port: function.port,
             fault: match (function.answers, known.excluded) {
                 (false, _) => Some(CardFault::OffTheBus),
                 (_, true) => Some(CardFault::Excluded),
@@ -173,11 +178,22 @@ fn functions(root: &NodeRoot) -> Vec<Function> {
         let asleep = attribute("power/runtime_status").is_some_and(|status| status == "suspended");
         let driver = fs::read_link(folder.join("driver")).ok();
         let driver = driver.and_then(|link| Some(link.file_name()?.to_string_lossy().into_owned()));
-        Some(Function { pci, driver, numa, answers: asleep || answers(&folder.join("config")) })
+        let port = fs::canonicalize(&folder).ok().and_then(|real| port(&real));
+        Some(Function { pci, driver, numa, port, answers: asleep || answers(&folder.join("config")) })
     });
     let mut functions: Vec<Function> = functions.collect();
     functions.sort_by(|one, other| one.pci.cmp(&other.pci));
     functions
+}
+
+/// The first function below the host bridge on a device's way in sysfs, such as `0000:40:01.1` in
+/// `…/devices/pci0000:40/0000:40:01.1/0000:41:00.0/0000:42:08.0/0000:43:00.0`: the port that a switch is plugged into.
+/// A device straight at a host bridge has none.
+fn port(real: &Path) -> Option<String> {
+    let mut names = real.iter().map(|name| name.to_string_lossy());
+    names.find(|name| name.starts_with("pci"))?;
+    let (port, _below) = (names.next()?, names.next()?);
+    card::pci(&port)
 }
 
 /// Whether a card's registers answer: one that has fallen off the bus reads as ones. A file that cannot be read

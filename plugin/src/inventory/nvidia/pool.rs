@@ -4,7 +4,9 @@ use super::cards::{Card, CardFault, Found};
 use super::driver::{self, DriverSet};
 use super::root::NodeRoot;
 use super::told::Told;
-use crate::inventory::{DeviceNode, Direct, Driver, Fault, Health, Inventory, PoolDevice, Snapshot, Unit};
+use crate::inventory::{
+    DeviceNode, Direct, Driver, Fault, Health, Inventory, Links, PoolDevice, Snapshot, Unit,
+};
 use crate::prober::knowledge::Knowledge;
 use firstlight_contract::grant::Device;
 use firstlight_contract::metrics::HealthReason;
@@ -156,6 +158,7 @@ fn device(claims: &Claims, card: &Card, found: &Found, surroundings: &Surroundin
         name: card.uuid.clone(),
         health: fault.map_or(Health::Healthy, Health::Unhealthy),
         numa: card.numa,
+        links: Links { port: card.port.clone(), nvlinks: told.nvlinks(&card.uuid, found.cards.iter()) },
         granted: Some(Device {
             uuid: card.uuid.clone(),
             pci: Some(card.pci.clone()),

@@ -59,6 +59,15 @@ impl Told {
         self.cards.get(uuid)?.memory_bytes
     }
 
+    /// How many NVLinks lead from a card straight to each of the others, by UUID; those to a switch lead everywhere
+    /// and prefer nobody.
+    pub fn nvlinks<'a>(&self, uuid: &str, cards: impl Iterator<Item = &'a Card>) -> BTreeMap<String, u32> {
+        let look = self.cards.get(uuid).and_then(|told| told.look.as_ref());
+        let Some(look) = look.filter(|look| !look.nvlinks.is_empty()) else { return BTreeMap::new() };
+        let to = |card: &Card| Some((card.uuid.clone(), *look.nvlinks.get(&card.pci)?));
+        cards.filter_map(to).collect()
+    }
+
     /// Why a card cannot be given, from what was told; `shown` is its name in sentences.
     pub fn fault(&self, card: &Card, shown: &str) -> Option<Fault> {
         let told = self.cards.get(&card.uuid);

@@ -91,6 +91,22 @@ fn a_sleeping_card_is_not_asked() {
     assert_eq!(Found::read(&node.root).cards[0].fault, None);
 }
 
+#[test]
+fn two_cards_behind_one_switch_hang_from_one_port() {
+    let node = FakeNode::with_cards(3);
+    let port = |number: u32, way: &str| {
+        let (bus, real) = (node.path("sys/bus/pci/devices"), node.path("sys/devices").join(way));
+        fs::create_dir_all(&real).unwrap();
+        fs::rename(bus.join(place(number)), real.join(place(number))).unwrap();
+        std::os::unix::fs::symlink(real.join(place(number)), bus.join(place(number))).unwrap();
+    };
+    port(0, "pci0000:40/0000:40:01.1/0000:45:00.0/0000:46:00.0");
+    port(1, "pci0000:40/0000:40:01.1/0000:45:00.0/0000:46:01.0");
+    port(2, "pci0000:00");
+    let ports: Vec<_> = Found::read(&node.root).cards.into_iter().map(|card| card.port).collect();
+    assert_eq!(ports, [Some("00000000:40:01.1".to_owned()), Some("00000000:40:01.1".to_owned()), None]);
+}
+
 proptest! {
     #[test]
     fn whatever_the_order_and_the_minors_the_identities_are_the_same(
@@ -98,7 +114,7 @@ proptest! {
     ) {
         let pci = |index: usize| format!("00000000:4{index}:00.0");
         let functions = (0..4).map(|index| Function {
-            pci: pci(index), driver: None, numa: None, answers: true,
+            pci: pci(index), driver: None, numa: None, port: None, answers: true,
         }).collect();
         let known = order.map(|index| Information {
             uuid: Some(uuid(u32::try_from(index).unwrap())),
@@ -115,7 +131,7 @@ proptest! {
     fn two_cards_never_have_one_name(numbers in proptest::collection::vec(0_u32..3, 0..6)) {
         let pci = |index: usize| format!("00000000:4{index}:00.0");
         let functions = (0..numbers.len()).map(|index| Function {
-            pci: pci(index), driver: None, numa: None, answers: true,
+            pci: pci(index), driver: None, numa: None, port: None, answers: true,
         });
         let known: Vec<_> = numbers.iter().enumerate().map(|(index, number)| Information {
             uuid: Some(uuid(*number)), pci: Some(pci(index)), ..Information::default()

@@ -10,6 +10,7 @@ fn card() -> Card {
         model: "NVIDIA A40".to_owned(),
         minor: Some(0),
         numa: None,
+        port: None,
         fault: None,
     }
 }
@@ -36,6 +37,19 @@ fn what_was_not_told_is_held_against_no_card() {
         words: "an internal error".into(),
     };
     assert_eq!(looked(|look| look.failure = Some(other)), None);
+}
+
+#[test]
+fn nvlinks_lead_to_cards_by_their_names_and_those_to_a_switch_to_nobody() {
+    let nvlinks =
+        [("00000000:41:00.0", 4), ("00000000:99:00.0", 12)].map(|(pci, count)| (pci.to_owned(), count));
+    let look = prober::Card { nvlinks: nvlinks.into(), ..prober::Card::default() };
+    let from = ToldCard { look: Some(look), ..ToldCard::default() };
+    let told = Told { cards: BTreeMap::from([("GPU-of-the-other-end".to_owned(), from)]), hangs: None };
+    let cards = [card()];
+    let wanted = BTreeMap::from([(UUID.to_owned(), 4)]);
+    assert_eq!(told.nvlinks("GPU-of-the-other-end", cards.iter()), wanted);
+    assert_eq!(told.nvlinks(UUID, cards.iter()), BTreeMap::new());
 }
 
 #[test]
