@@ -17,6 +17,7 @@ use crate::prober::resource::{Needs, Resource};
 use crate::probing::Prober;
 use crate::publish::Publisher;
 use crate::registration::Registration;
+use crate::selinux;
 use crate::tailing::Tailer;
 use anyhow::{Context as _, Result, bail};
 use firstlight_contract::paths::node;
@@ -91,6 +92,7 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
         tracing::warn!(path = %path.display(), "was not the file it should be and has been replaced");
     }
     tracing::info!(build = installed.build_id, "artefacts");
+    label(config);
     let layout = Arc::new(Layout::new(config.host_state_dir.clone(), installed.build_id.clone()));
     let grants = Path::new(node::GRANTS).strip_prefix(node::ROOT)?;
     let store = Arc::new(Store::new(config.state_dir.join(grants), config.host_state_dir.join(grants)));
@@ -153,6 +155,24 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
     });
 
     Ok(Tasks { set: tasks, book, metrics })
+}
+
+/// Confined containers read files of one SELinux type only.
+fn label(config: &Config) {
+    let Some(kind) = &config.selinux_file_type else { return };
+    let labelled = selinux::label(&config.state_dir, kind);
+    if labelled.changed > 0 {
+        tracing::info!(files = labelled.changed, kind, "SELinux labels");
+    }
+    if let Some((path, error)) = labelled.failed {
+        let place = config.host_state_dir.display();
+        tracing::warn!(
+            "{} cannot get the SELinux type {kind}: {error}; confined containers may not read it: run on the node \
+             `semanage fcontext -a -t {kind} '{place}(/.*)?' && restorecon -R {place}`, or give the agent a type that may \
+             relabel (selinux.type=spc_t)",
+            path.display()
+        );
+    }
 }
 
 impl Tasks {

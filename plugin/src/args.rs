@@ -53,6 +53,9 @@ pub struct Args {
     /// Errors of NVIDIA's driver (Xid) that an application makes and the card survives: they count against no card.
     #[arg(long, env = "FIRSTLIGHT_IGNORED_XIDS", default_value = "13,31,43,45,68,109")]
     pub ignored_xids: String,
+    /// SELinux type of the files that containers are given; empty: they keep theirs.
+    #[arg(long, env = "FIRSTLIGHT_SELINUX_FILE_TYPE", default_value = "container_file_t")]
+    pub selinux_file_type: String,
     /// Address of metrics, health and reports.
     #[arg(long, env = "FIRSTLIGHT_LISTEN", default_value = "0.0.0.0:9400")]
     pub listen: String,
@@ -99,6 +102,8 @@ pub struct Config {
     pub node_root: NodeRoot,
     /// Errors of NVIDIA's driver that count against no card.
     pub ignored_xids: BTreeSet<u64>,
+    /// SELinux type of the files that containers are given.
+    pub selinux_file_type: Option<String>,
     /// Address of metrics, health and reports.
     pub listen: SocketAddr,
     /// Time to finish after SIGTERM.
@@ -161,6 +166,7 @@ impl Config {
             sysfs,
             procfs,
             ignored_xids,
+            selinux_file_type,
             listen,
             drain_seconds,
             log,
@@ -196,6 +202,11 @@ impl Config {
             mistakes
                 .push(format!("--ignored-xids {ignored_xids}: wanted numbers with commas, such as 13,31,43"));
         });
+        if !selinux_file_type.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            mistakes.push(format!(
+                "--selinux-file-type {selinux_file_type}: wanted a type of the policy, such as container_file_t"
+            ));
+        }
         let listen = listen.parse().map_err(|_| {
             mistakes.push(format!("--listen {listen}: wanted an address with port, such as 0.0.0.0:9400"));
         });
@@ -218,6 +229,7 @@ impl Config {
                 pod_resources_dir,
                 node_root: NodeRoot { seen: node_root, host: host_node_root, sysfs, procfs },
                 ignored_xids,
+                selinux_file_type: Some(selinux_file_type).filter(|kind| !kind.is_empty()),
                 listen,
                 drain: Duration::from_secs(drain),
                 log,
@@ -247,6 +259,7 @@ mod tests {
             "--drain-seconds=soon",
             "--state-dir=x",
             "--ignored-xids=all",
+            "--selinux-file-type=a:b",
         ]);
         let ConfigError(mistakes) =
             Config::check(args, Ok("pools: [{name: A, kind: magic}]".into())).unwrap_err();
@@ -259,6 +272,7 @@ mod tests {
             "--listen here: ",
             "--drain-seconds soon: ",
             "--ignored-xids all: ",
+            "--selinux-file-type a:b: ",
         ] {
             assert!(
                 mistakes.iter().any(|mistake| mistake.starts_with(start)),

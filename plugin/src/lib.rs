@@ -17,7 +17,7 @@
 //! | [`prober`] | what only NVML can tell, through a pod of its own |
 //! | [`plan`], [`preference`] | Allocate as a pure function; the units that it would rather be given |
 //! | [`pool`], [`registration`], [`kubelet_dir`] | the device plugin service; its way to the kubelet |
-//! | [`node_files`], [`grants`] | libraries and grants on the node's disk |
+//! | [`node_files`], [`grants`], [`selinux`] | libraries and grants on the node's disk; their labels |
 //! | [`kubelet_list`], [`pods`], [`pod_watch`] | which container holds which device; its pod |
 //! | [`book`] | all grants in memory: identity, verdicts, series |
 //! | [`records`], [`tailing`] | reading what containers append |
@@ -55,4 +55,5 @@ pub mod publish;
 pub mod records;
 pub mod registration;
 pub mod selftest;
+pub mod selinux;
 pub mod tailing;
