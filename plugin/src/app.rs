@@ -101,6 +101,10 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
 
     let mut tasks = JoinSet::new();
     let knowledge = Arc::new(Knowledge::new(config.ignored_xids.iter().copied()));
+    // Before the first look at the cards: it knows what an agent before us was told.
+    let cards = config.pools.iter().any(|pool| pool.cards().is_some());
+    let bind = || Listener::bind(&config.state_dir, &installed.build_id, Arc::clone(&knowledge));
+    let listener = cards.then(bind).transpose()?;
     let (kubelet, watcher) = KubeletDir::new(config.device_plugins_dir.clone());
     for_ever(&mut tasks, shutdown, watcher.run());
     let mut snapshots = BTreeMap::new();
@@ -121,8 +125,7 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
         let registration = Registration::new(state, kubelet.clone(), &config.pod_uid);
         tasks.spawn(registration.run(shutdown.clone()));
     }
-    if config.pools.iter().any(|pool| pool.cards().is_some()) {
-        let listener = Listener::bind(&config.state_dir, &installed.build_id, Arc::clone(&knowledge))?;
+    if let Some(listener) = listener {
         for_ever(&mut tasks, shutdown, listener.run());
         let (snapshot, watch) = Needs::new(config.node_root.clone()).watch();
         for_ever(&mut tasks, shutdown, watch);

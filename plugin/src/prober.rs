@@ -11,12 +11,14 @@
 //! | module | what |
 //! |---|---|
 //! | [`knowledge`] | what was said, and what of it counts now (pure) |
+//! | [`memory`] | what is kept of it over a restart |
 //! | [`listener`] | the agent's socket |
 //! | [`resource`] | what the prober's container is given (pure) |
 //! | [`supervisor`], [`speaker`] | `firstlight-plugin prober`: the process that NVML may hang, and the way to the agents |
 
 pub mod knowledge;
 pub mod listener;
+pub mod memory;
 pub mod resource;
 pub mod speaker;
 pub mod supervisor;

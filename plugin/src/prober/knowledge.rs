@@ -2,7 +2,7 @@
 //!
 //! | what was said | counts |
 //! |---|---|
-//! | a look | for 30 s; the memory in it as long as we live |
+//! | a look | for 30 s; the memory in it for ever, over our restart, too |
 //! | NVML hangs | until a look comes; for two minutes if the prober says nothing more |
 //! | an Xid | until twelve good looks (a minute) came without another one; one that asks for a reset until the driver is gone or we are |
 //! | an Xid that is the application's own | never: it is logged |
@@ -77,6 +77,23 @@ impl Knowledge {
             Message::Silent(silent) => inner.silent(silent, now),
             Message::Xid(xid) => inner.xid(&xid, self.ignored.contains(&xid.code)),
         }
+    }
+
+    /// Takes what was known of cards' memory before we started.
+    pub fn remember(&self, memory: &BTreeMap<String, u64>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        for (uuid, bytes) in memory {
+            if let Some(heard) = inner.card(uuid) {
+                heard.memory_bytes.get_or_insert(*bytes);
+            }
+        }
+    }
+
+    /// All cards' memory in bytes, as far as it was ever told.
+    pub fn memory(&self) -> BTreeMap<String, u64> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |(uuid, heard): (&String, &Heard)| Some((uuid.clone(), heard.memory_bytes?));
+        inner.cards.iter().filter_map(known).collect()
     }
 
     /// What counts now.

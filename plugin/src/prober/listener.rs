@@ -2,6 +2,7 @@
 //! upgrade there are two, and the prober speaks to both.
 
 use super::knowledge::Knowledge;
+use super::memory::Kept;
 use crate::ids;
 use anyhow::{Context as _, Result};
 use firstlight_contract::paths::node;
@@ -10,7 +11,7 @@ use futures::StreamExt as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -33,10 +34,11 @@ pub struct Listener {
     socket: UnixListener,
     path: PathBuf,
     knowledge: Arc<Knowledge>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 impl Listener {
-    /// Makes the socket, for root alone.
+    /// Makes the socket, for root alone, and remembers what an agent before us was told.
     pub fn bind(state: &Path, build: &str, knowledge: Arc<Knowledge>) -> Result<Self> {
         let folder = folder(state);
         // The kubelet may have made it for the prober's pod, for everybody.
@@ -44,6 +46,8 @@ impl Listener {
             .and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)))
             .with_context(|| format!("cannot create {}", folder.display()))?;
         remove_stale(&folder);
+        let kept = Kept::load(&folder);
+        knowledge.remember(kept.cards());
         let instance: String = ids::random()?.chars().take(8).collect();
         let path = folder.join(format!("{build}-{instance}.sock"));
         // It gets its name when it listens and has its mode: nobody finds it before.
@@ -53,7 +57,7 @@ impl Listener {
         fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))
             .and_then(|()| fs::rename(&fresh, &path))
             .with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self { socket, path, knowledge })
+        Ok(Self { socket, path, knowledge, kept: Arc::new(Mutex::new(kept)) })
     }
 
     /// Its path.
@@ -71,7 +75,7 @@ impl Listener {
                         tracing::warn!("{MOST_SPEAKERS} probers speak already; another one is not heard");
                     }
                     Ok((stream, _)) => {
-                        speakers.spawn(hear(stream, Arc::clone(&self.knowledge)));
+                        speakers.spawn(hear(stream, Arc::clone(&self.knowledge), Arc::clone(&self.kept)));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot listen to the prober");
@@ -91,7 +95,7 @@ impl Drop for Listener {
 }
 
 /// One prober, to its end or its first line that is none.
-async fn hear(stream: UnixStream, knowledge: Arc<Knowledge>) {
+async fn hear(stream: UnixStream, knowledge: Arc<Knowledge>, kept: Arc<Mutex<Kept>>) {
     tracing::info!("a prober speaks");
     let mut lines = FramedRead::new(stream, LinesCodec::new_with_max_length(MAX_LINE));
     while let Some(line) = lines.next().await {
@@ -100,10 +104,16 @@ async fn hear(stream: UnixStream, knowledge: Arc<Knowledge>) {
             Err(error) => Err(error.to_string()),
         };
         match message {
-            Ok(message) => knowledge
-                .hear(message, Instant::now())
-                .iter()
-                .for_each(|sentence| tracing::info!(sentence, "prober")),
+            Ok(message) => {
+                let news = knowledge.hear(message, Instant::now());
+                for sentence in &news {
+                    tracing::info!(sentence, "prober");
+                }
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Err(error) = kept.keep(knowledge.memory()) {
+                    tracing::warn!(%error, "cannot keep how much memory the cards have");
+                }
+            }
             Err(error) => {
                 tracing::warn!(error, "the prober is not understood and not heard any more");
                 return;
@@ -172,6 +182,20 @@ mod tests {
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
         UnixStream::connect(&path).unwrap().write_all(look().as_bytes()).unwrap();
         assert_eq!(memory(&knowledge).await, Some(8 << 30));
+    }
+
+    #[tokio::test]
+    async fn the_next_agent_knows_the_memory_before_the_prober_speaks_to_it() {
+        let state = tempfile::tempdir().unwrap();
+        let (mut tasks, knowledge, path) = listening(state.path());
+        UnixStream::connect(&path).unwrap().write_all(look().as_bytes()).unwrap();
+        assert_eq!(memory(&knowledge).await, Some(8 << 30));
+        tasks.shutdown().await;
+        let next = Arc::new(Knowledge::default());
+        let _listener = Listener::bind(state.path(), "0123456789abcdef", Arc::clone(&next)).unwrap();
+        let told = next.told(Instant::now());
+        assert_eq!(told.memory(UUID), Some(8 << 30));
+        assert_eq!(told.cards[UUID].look, None, "nothing else counts");
     }
 
     #[tokio::test]
