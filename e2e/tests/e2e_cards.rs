@@ -12,6 +12,12 @@ fn a_whole_card_comes_with_its_driver_and_nodes_and_one_that_is_pulled_is_not_of
     scenario(|s| {
         let node = NodeWithCards::of(&s.cluster()?);
         s.offered("cards", "2")?;
+        let (_, nodes) = s.firstlight(&["status", "--nodes"])?;
+        assert!(
+            nodes.contains("cards")
+                && nodes.contains("direct 580.95.05  GPU-00000000-0000-0000-0000-000000000001"),
+            "{nodes}"
+        );
         s.create(&annotated(ollama("ollama", OLLAMA), &[(annotation::GPU, "cards")]))?;
         let pod = s.ready_pod("ollama")?;
         let condition = s.gpu_ready(&pod, "True")?;

@@ -1,4 +1,6 @@
-//! Port 9400: metrics, health, readiness, reports.
+//! Port 9400: metrics, health, readiness, reports, pools.
+
+mod pools;
 
 use crate::book::Book;
 use crate::clock;
@@ -59,6 +61,7 @@ pub fn router(view: View) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/reports/{namespace}/{pod}", get(report))
+        .route("/pools", get(pools))
         .with_state(view)
 }
 
@@ -130,7 +133,15 @@ async fn report(State(view): State<View>, Path((namespace, pod)): Path<(String, 
             ContainerReport { container, report, memory }
         })
         .collect();
-    match serde_json::to_string(&PodReport { containers }) {
+    json(&PodReport { containers })
+}
+
+async fn pools(State(view): State<View>) -> Response {
+    json(&pools::Pools::of(&view))
+}
+
+fn json(answer: &impl Serialize) -> Response {
+    match serde_json::to_string(answer) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

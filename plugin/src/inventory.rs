@@ -133,6 +133,18 @@ pub enum Driver {
     Foreign,
 }
 
+impl Driver {
+    /// How it gets into containers, in a word.
+    pub fn mode(&self) -> &'static str {
+        match self {
+            Self::Simulator => "simulator",
+            Self::Directory { .. } => "directory",
+            Self::Direct(_) => "direct",
+            Self::Foreign => "foreign",
+        }
+    }
+}
+
 /// A pool's devices at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {

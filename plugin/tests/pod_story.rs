@@ -73,6 +73,9 @@ async fn a_pod_that_comes_up_is_told_everywhere() {
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!((code, &report["containers"][0]["container"]), (200, &Value::from("ollama")));
     assert_eq!(report["containers"][0]["report"]["verdict"]["outcome"], "success");
+    let (code, pools) = node.get("/pools");
+    let pools: Value = serde_json::from_str(&pools).unwrap();
+    assert_eq!((code, &pools["pools"][0]["driver"]), (200, &Value::from("simulator")), "{pools}");
     let quota = format!("firstlight_memory_quota_bytes{{{LABELS},device=\"GPU-");
     let metrics = node.get("/metrics").1;
     assert!(

@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Decode(Decode),
     /// Say what a cause means and what to do; without a cause, list them all
     Explain(Explain),
-    /// List the pods that asked for a GPU, worst first
+    /// List the pods that asked for a GPU, worst first; or what the nodes have
     Status(Status),
     /// Say how CUDA came up in a pod: verdict, evidence, processes, timeline
     Diagnose(Diagnose),
@@ -124,10 +124,18 @@ pub(crate) struct Explain {
 Examples:
   kubectl firstlight status
   kubectl firstlight status -n ai -o wide
+  kubectl firstlight status --nodes
 Failures come first, then pods without the webhook's mark, then those without a verdict, then successes.")]
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) cluster: Cluster,
+    /// The nodes instead, whatever the namespace: pools, how the driver gets into containers, devices and why one is
+    /// not given
+    #[arg(long)]
+    pub(crate) nodes: bool,
+    /// Where the agents run; without it, they are looked for in all namespaces
+    #[arg(long, value_name = "NAMESPACE", requires = "nodes")]
+    pub(crate) agent_namespace: Option<String>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Format,

@@ -5,7 +5,8 @@
 //! | `connect` | from a kubeconfig to a client |
 //! | `pods` | which pods asked for a GPU, and what their conditions say |
 //! | `workloads` | a workload by name, and the labels of its pods |
-//! | `agent` | the report of the agent on a pod's node |
+//! | `nodes` | the pools and devices of each node |
+//! | `agent` | the agent on a node: its report on a pod, its pools |
 //! | `condition` | a report without the agent |
 //! | `left` | what a preflight found before the containers started |
 //! | `probe` | the preflight, started in a running container |
@@ -16,6 +17,7 @@ mod condition;
 mod connect;
 mod diagnosing;
 mod left;
+mod nodes;
 mod pods;
 mod probe;
 mod workloads;
@@ -29,6 +31,13 @@ use pods::PodStatus;
 use std::io::Write;
 
 pub(crate) fn status(args: &Status, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    if args.nodes {
+        let agents = args.agent_namespace.as_deref();
+        let nodes =
+            connect::ask(&args.cluster, connect::PATIENCE, async |client| nodes::ask(&client, agents).await)?;
+        print_nodes(&nodes, args.output, out)?;
+        return Ok(Exit::Ok);
+    }
     let rows =
         connect::ask(&args.cluster, connect::PATIENCE, async |client| status_rows(&client, args).await)?;
     print_status(&rows, args.output, out)?;
@@ -53,6 +62,19 @@ fn print_status(rows: &[PodStatus], format: Format, out: &mut dyn Write) -> anyh
             annotation::GPU
         )?,
         format => write!(out, "{}", pods::table(rows, format == Format::Wide))?,
+    }
+    Ok(())
+}
+
+fn print_nodes(nodes: &[nodes::Node], format: Format, out: &mut dyn Write) -> anyhow::Result<()> {
+    match format {
+        Format::Json => output::json(&nodes, out)?,
+        Format::Yaml => output::yaml(&nodes, out)?,
+        Format::Table | Format::Wide if nodes.is_empty() => writeln!(
+            out,
+            "no Firstlight agent runs here; `kubectl get daemonsets -A -l app.kubernetes.io/name=firstlight` shows why"
+        )?,
+        format => write!(out, "{}", nodes::table(nodes, format == Format::Wide))?,
     }
     Ok(())
 }

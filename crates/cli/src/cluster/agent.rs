@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::{Client, Error};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Labels of the agent's pods, as the chart sets them.
@@ -57,16 +58,45 @@ impl Memory {
 pub(super) async fn ask(client: &Client, namespace: Option<&str>, pod: &Pod) -> anyhow::Result<Answer> {
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
     let Some(node) = node else { bail!("the pod is not on a node yet") };
-    let mut agents = agents(client, namespace, node).await?;
-    agents.retain(is_running);
+    let (Some(of), Some(name)) = (pod.metadata.namespace.as_ref(), pod.metadata.name.as_ref()) else {
+        bail!("the pod has no name");
+    };
+    let agents = list(client, namespace, Some(node)).await?;
+    let text = first(client, node, &agents, &format!("reports/{of}/{name}")).await?;
+    let answer: Answer = serde_json::from_str(&text).context(
+        "the agent's answer is not a report; kubectl-firstlight and the chart are of different versions",
+    )?;
+    if answer.containers.is_empty() {
+        bail!("the agent knows no container of this pod");
+    }
+    Ok(answer)
+}
+
+/// The agents of each node that has one, by the node's name; `namespace`: where they run, if known.
+pub(super) async fn everywhere(
+    client: &Client,
+    namespace: Option<&str>,
+) -> anyhow::Result<Vec<(String, Vec<Pod>)>> {
+    let mut nodes: BTreeMap<String, Vec<Pod>> = BTreeMap::new();
+    for agent in list(client, namespace, None).await? {
+        if let Some(node) = agent.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
+            nodes.entry(node).or_default().push(agent);
+        }
+    }
+    Ok(nodes.into_iter().collect())
+}
+
+/// What the first of a node's agents says that answers.
+pub(super) async fn first(client: &Client, node: &str, agents: &[Pod], path: &str) -> anyhow::Result<String> {
+    let mut agents: Vec<&Pod> = agents.iter().filter(|agent| is_running(agent)).collect();
     // While an upgrade replaces the agent, two of them run: the one that is ready and stays comes first.
     agents.sort_by_key(|agent| (agent.metadata.deletion_timestamp.is_some(), !is_ready(agent)));
     let mut problem = anyhow!(
         "no Firstlight agent runs on node {node}; `kubectl get pods -A -o wide -l {LABELS}` shows where it does"
     );
-    for agent in &agents {
-        match tokio::time::timeout(PATIENCE, ask_one(client, agent, pod)).await {
-            Ok(Ok(answer)) => return Ok(answer),
+    for agent in agents {
+        match tokio::time::timeout(PATIENCE, get(client, agent, path)).await {
+            Ok(Ok(text)) => return Ok(text),
             Ok(Err(error)) => problem = error,
             Err(_) => {
                 problem = anyhow!("the agent on node {node} did not answer within {} s", PATIENCE.as_secs());
@@ -76,7 +106,7 @@ pub(super) async fn ask(client: &Client, namespace: Option<&str>, pod: &Pod) -> 
     Err(problem)
 }
 
-async fn agents(client: &Client, namespace: Option<&str>, node: &str) -> anyhow::Result<Vec<Pod>> {
+async fn list(client: &Client, namespace: Option<&str>, node: Option<&str>) -> anyhow::Result<Vec<Pod>> {
     let (api, place): (Api<Pod>, _) = match namespace {
         Some(namespace) => (Api::namespaced(client.clone(), namespace), format!("in namespace {namespace}")),
         None => (
@@ -84,7 +114,10 @@ async fn agents(client: &Client, namespace: Option<&str>, node: &str) -> anyhow:
             "in all namespaces, so the agent was not found; --agent-namespace says where it runs".to_owned(),
         ),
     };
-    let params = ListParams::default().labels(LABELS).fields(&format!("spec.nodeName={node}"));
+    let mut params = ListParams::default().labels(LABELS);
+    if let Some(node) = node {
+        params = params.fields(&format!("spec.nodeName={node}"));
+    }
     match api.list(&params).await {
         Ok(list) => Ok(list.items),
         Err(Error::Api(status)) if status.code == 403 => {
@@ -94,18 +127,11 @@ async fn agents(client: &Client, namespace: Option<&str>, node: &str) -> anyhow:
     }
 }
 
-async fn ask_one(client: &Client, agent: &Pod, pod: &Pod) -> anyhow::Result<Answer> {
-    let path = path(agent, pod).context("the agent's pod has no name or port")?;
+async fn get(client: &Client, agent: &Pod, path: &str) -> anyhow::Result<String> {
+    let path = proxied(agent, path).context("the agent's pod has no name or port")?;
     let request =
         http::Request::get(&path).body(Vec::new()).context("cannot form the request to the agent")?;
-    let text = client.request_text(request).await.map_err(|error| plain(error, agent))?;
-    let answer: Answer = serde_json::from_str(&text).context(
-        "the agent's answer is not a report; kubectl-firstlight and the chart are of different versions",
-    )?;
-    if answer.containers.is_empty() {
-        bail!("the agent knows no container of this pod");
-    }
-    Ok(answer)
+    client.request_text(request).await.map_err(|error| plain(error, agent))
 }
 
 fn is_running(pod: &Pod) -> bool {
@@ -116,15 +142,12 @@ fn is_ready(pod: &Pod) -> bool {
     super::pods::condition_of(pod, "Ready").is_some_and(|found| found.status == "True")
 }
 
-fn path(agent: &Pod, pod: &Pod) -> Option<String> {
-    let (agent_namespace, agent_name) = (agent.metadata.namespace.as_ref()?, agent.metadata.name.as_ref()?);
-    let (namespace, name) = (pod.metadata.namespace.as_ref()?, pod.metadata.name.as_ref()?);
+fn proxied(agent: &Pod, path: &str) -> Option<String> {
+    let (namespace, name) = (agent.metadata.namespace.as_ref()?, agent.metadata.name.as_ref()?);
     let mut ports =
         agent.spec.as_ref()?.containers.iter().flat_map(|container| container.ports.iter().flatten());
     let port = ports.find(|port| port.name.as_deref() == Some(PORT))?.container_port;
-    Some(format!(
-        "/api/v1/namespaces/{agent_namespace}/pods/{agent_name}:{port}/proxy/reports/{namespace}/{name}"
-    ))
+    Some(format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/{path}"))
 }
 
 /// What the proxy's refusal means, and what helps.
@@ -138,7 +161,7 @@ fn plain(error: Error, agent: &Pod) -> anyhow::Error {
         ),
         // The agent's own words, or the API server's about an agent that has just gone.
         Error::Api(status) if status.code == 404 => {
-            anyhow!("the agent {namespace}/{name} has no report: {}", status.message.trim())
+            anyhow!("the agent {namespace}/{name} has no answer: {}", status.message.trim())
         }
         Error::Api(status) => {
             anyhow!("the agent {namespace}/{name} cannot be reached: {}", status.message.trim())

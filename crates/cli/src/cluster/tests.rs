@@ -2,6 +2,7 @@
 
 mod api_server;
 mod exec_server;
+mod status_nodes;
 
 use super::*;
 use crate::args::{Args, Command};
@@ -237,7 +238,7 @@ fn why_the_agent_did_not_speak_is_said() {
     let text = evidence(cluster().with(PODS, list_of("Pod", &[])));
     assert!(text.contains("no Firstlight agent runs on node node-1"), "{text}");
     let text = evidence(cluster().failing(REPORT, 404, "pod ai/ollama-0 has no grant on this node\n"));
-    assert!(text.contains("has no report: pod ai/ollama-0 has no grant on this node"), "{text}");
+    assert!(text.contains("has no answer: pod ai/ollama-0 has no grant on this node"), "{text}");
     let text = evidence(cluster().failing(REPORT, 502, "dial tcp 10.0.0.7:9400: connection refused"));
     assert!(text.contains("cannot be reached: dial tcp 10.0.0.7:9400"), "{text}");
     let text = evidence(cluster().with(REPORT, json!({"what": "else"})));
