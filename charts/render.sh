@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Renders the chart for `kubectl apply` into manifests/ (write), or compares it with what is committed (check).
+# Renders the chart for `kubectl apply` into manifests/ (write), or compares it with what is committed and
+# tests the alerts (check).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 helm="${HELM:-${FIRSTLIGHT_CACHE:-$HOME/.cache/firstlight}/current/helm/bin/helm}"
@@ -31,6 +32,8 @@ case "${1:-}" in
         ;;
     check)
         "$helm" lint --quiet charts/firstlight
+        promtool check rules charts/firstlight/rules/firstlight.yaml >/dev/null
+        promtool test rules charts/rules-test.yaml >/dev/null
         diff -u manifests/firstlight.yaml "$out/firstlight.yaml" || {
             echo "manifests/firstlight.yaml is not what the chart renders; run \`make manifests\` and commit it" >&2
             exit 1

@@ -1,7 +1,7 @@
-//! Measures the agent as a process: Allocate, the way of a record to `/metrics`, resident memory. Prints each
-//! figure beside a baseline of the same run and its target; exits with 1 where a target is missed.
-//! `FIRSTLIGHT_BENCH_PLUGIN` names another binary, such as the static one. `-- allocate`, `-- visible` or
-//! `-- memory` runs one part alone.
+//! Measures the agent as a process: Allocate, the way of a record to `/metrics`, resident memory, its start and its
+//! answer to a card that fails. Prints each figure beside a baseline of the same run and its target; exits with 1 where
+//! a target is missed. `FIRSTLIGHT_BENCH_PLUGIN` names another binary, such as the static one. `-- allocate`,
+//! `-- visible`, `-- memory`, `-- start` or `-- fault` runs one part alone.
 #![allow(
     clippy::allow_attributes,
     clippy::unwrap_used,
@@ -14,6 +14,8 @@
     reason = "a bench prints, fails by panicking, and uses its part of the tests' support"
 )]
 
+#[path = "plugin/cards.rs"]
+mod cards;
 #[path = "../tests/support"]
 mod support {
     pub mod api_server;
@@ -44,6 +46,12 @@ impl Drop for Agent {
 
 impl Agent {
     async fn start(node: &Node) -> Self {
+        let agent = Self::spawn(node);
+        eventually("ready", || get(node.port, "/readyz").0 == 200).await;
+        agent
+    }
+
+    fn spawn(node: &Node) -> Self {
         let kubeconfig = node.root.path().join("kubeconfig");
         let server = node.api.address;
         std::fs::write(
@@ -65,9 +73,7 @@ impl Agent {
             .stderr(log)
             .spawn()
             .unwrap();
-        let agent = Self(child);
-        eventually("ready", || get(node.port, "/readyz").0 == 200).await;
-        agent
+        Self(child)
     }
 
     /// Resident memory in bytes: all of it, and the anonymous part.
@@ -232,6 +238,12 @@ fn main() -> ExitCode {
         }
         if wanted("memory") {
             memory(&mut results).await;
+        }
+        if wanted("start") {
+            cards::start(&mut results).await;
+        }
+        if wanted("fault") {
+            cards::fault(&mut results).await;
         }
     });
     ExitCode::from(u8::from(!results.0))

@@ -143,8 +143,13 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
     let tailer = Tailer::new(Arc::clone(&book), Arc::clone(&store), Arc::clone(&metrics));
     for_ever(&mut tasks, shutdown, tailer.run());
 
-    let view =
-        View { book: Arc::clone(&book), store, metrics: Arc::clone(&metrics), pools: Arc::new(snapshots) };
+    let view = View {
+        book: Arc::clone(&book),
+        store,
+        metrics: Arc::clone(&metrics),
+        pools: Arc::new(snapshots),
+        knowledge,
+    };
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;

@@ -8,6 +8,8 @@ use crate::grants::Store;
 use crate::inventory::Snapshot;
 use crate::ledgers;
 use crate::metrics::Metrics;
+use crate::prober::knowledge::Knowledge;
+use crate::unaccounted::Unaccounted;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -17,6 +19,7 @@ use firstlight_diagnosis::Report;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// What the handlers look at.
@@ -30,6 +33,8 @@ pub struct View {
     pub metrics: Arc<Metrics>,
     /// The devices of each pool.
     pub pools: Arc<BTreeMap<String, watch::Receiver<Arc<Snapshot>>>>,
+    /// What the prober told of the cards.
+    pub knowledge: Arc<Knowledge>,
 }
 
 #[derive(Serialize)]
@@ -72,9 +77,12 @@ async fn metrics(State(view): State<View>) -> Response {
     }
     // Made of label values that were UTF-8.
     let mut text = String::from_utf8(text).unwrap_or_default();
-    let counted = view.book.counted();
-    let used = ledgers::used(&view.store, counted.into_iter().map(|one| (one.id, one.quotas.len())));
+    let ledgers = view.book.ledgers();
+    let used = ledgers::used(&view.store, ledgers.iter().map(|(id, cards)| (id.clone(), cards.len())));
     view.book.write_series(&mut text, &used);
+    let pools: Vec<_> = view.pools.values().map(|snapshot| Arc::clone(&snapshot.borrow())).collect();
+    let told = view.knowledge.told(Instant::now());
+    Unaccounted::of(pools.iter().map(|pool| &**pool), &told, &ledgers, &used).write_series(&mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 

@@ -21,7 +21,7 @@
 //! | [`kubelet_list`], [`pods`], [`pod_watch`] | which container holds which device; its pod |
 //! | [`book`] | all grants in memory: identity, verdicts, series |
 //! | [`records`], [`tailing`] | reading what containers append |
-//! | [`ledgers`] | reading how much of their quotas they use |
+//! | [`ledgers`], [`unaccounted`] | reading how much of their quotas they use; what of a card nobody's quota counts |
 //! | [`device_events`] | devices that failed or work again, as Events on the node |
 //! | [`publish`], [`http`], [`metrics`] | telling Kubernetes and Prometheus |
 //! | [`selftest`], [`cleanup`] | other commands: is the installation good; take everything off the node |
@@ -57,3 +57,4 @@ pub mod registration;
 pub mod selftest;
 pub mod selinux;
 pub mod tailing;
+pub mod unaccounted;

@@ -17,7 +17,7 @@ mod support {
     pub mod node;
 }
 
-use firstlight_contract::prober::{Card, Look, Message, Xid};
+use firstlight_contract::prober::{Card, Look, Memory, Message, Xid};
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -89,4 +89,29 @@ async fn a_card_of_which_the_driver_reports_an_error_is_not_offered_any_more() {
     assert!(node.metric(&line), "{}", node.get("/metrics").1);
     node.stop_agent().await;
     assert!(sockets(&node).is_empty(), "the socket goes with the agent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_in_use_that_no_quota_counts_is_told_of_cards_in_parts_alone() {
+    let uuid = |number: u32| format!("GPU-00000000-0000-0000-0000-{number:012}");
+    let pools = format!(
+        "pools: [{{name: parts, kind: slice, slices: 2, devices: [{}]}}, {{name: gpu, kind: whole, devices: [{}]}}]",
+        uuid(0),
+        uuid(1)
+    );
+    let mut node = Node::new(&pools).await;
+    let uuids = [node.put_card(0), node.put_card(1)];
+    node.start_agent().await;
+    eventually("it listens", || !sockets(&node).is_empty()).await;
+    let unaccounted =
+        || node.get("/metrics").1.lines().filter(|line| line.starts_with("firstlight_unaccounted")).count();
+    assert_eq!(unaccounted(), 0, "NVML has told nothing yet");
+    let memory = Some(Memory { total: 48 << 30, reserved: 1 << 30, used: 5 << 20 });
+    let card = |uuid: &String| Card { uuid: uuid.clone(), memory, ..Card::default() };
+    let look = Message::Look(Look { cards: uuids.iter().map(card).collect(), ..Look::default() });
+    let mut agent = UnixStream::connect(&sockets(&node)[0]).unwrap();
+    writeln!(agent, "{}", look.line()).unwrap();
+    let series = format!("firstlight_unaccounted_bytes{{device=\"{}\"}} 5242880", uuids[0]);
+    eventually("nobody holds what is in use", || node.metric(&series)).await;
+    assert_eq!(unaccounted(), 1, "whole cards have no quotas");
 }

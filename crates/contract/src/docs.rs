@@ -2,7 +2,7 @@
 
 use crate::metrics::{
     BUILD_INFO, CUDA_INIT_FAILURE_INFO, CUDA_INIT_TOTAL, GPU_IN_USE, NODE_CUDA_INIT_TOTAL, NOT_INJECTED,
-    Scope, WEBHOOK_CERTIFICATE_EXPIRY, table,
+    Scope, UNACCOUNTED, WEBHOOK_CERTIFICATE_EXPIRY, table,
 };
 use std::fmt::Write as _;
 
@@ -96,7 +96,7 @@ pub fn metrics() -> String {
     page
 }
 
-fn questions() -> [(&'static str, String); 7] {
+fn questions() -> [(&'static str, String); 8] {
     [
         (
             "Which containers reached a usable GPU, and which did not?",
@@ -111,6 +111,10 @@ fn questions() -> [(&'static str, String); 7] {
         (
             "How many initialisations failed in the last hour, also those of pods that are gone?",
             format!("sum(increase({NODE_CUDA_INIT_TOTAL}{{outcome=\"failure\"}}[1h]))"),
+        ),
+        (
+            "On which cards was memory in use for ten minutes that no quota counts, more than a GiB?",
+            format!("min_over_time({UNACCOUNTED}[10m]) > 2^30"),
         ),
         (
             "Does the webhook's certificate expire within a week?",

@@ -107,6 +107,8 @@ metrics! {
         "1 while a device is healthy."
     DEVICE_UNHEALTHY_INFO "firstlight_device_unhealthy_info" Gauge Node ["pool", "device", "reason"]
         "1 while a device is unhealthy, with the reason; the sentence is in log and Event."
+    UNACCOUNTED "firstlight_unaccounted_bytes" Gauge Node ["device"]
+        "Memory of a card in parts that is in use, as NVML says, and that no container's quota counts, bytes; none while NVML says nothing."
     DEVICES "firstlight_devices" Gauge Node ["pool", "state"]
         "Units that can be allocated, and those that are."
     GRANTS "firstlight_grants" Gauge Node ["state"]

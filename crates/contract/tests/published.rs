@@ -2,8 +2,10 @@
 
 #[cfg(all(test, feature = "std"))]
 mod published {
+    use firstlight_contract::metrics::table;
     use firstlight_contract::names::annotation;
     use firstlight_contract::{docs, fault, models};
+    use std::collections::BTreeSet;
     use std::fs;
     use std::path::{Path, PathBuf};
 
@@ -21,6 +23,21 @@ mod published {
             fs::read_to_string(&path).unwrap_or_default() == text,
             "docs/metrics.md is not what the code says; run UPDATE=1 cargo test -p firstlight-contract"
         );
+    }
+
+    #[test]
+    fn dashboard_and_alerts_ask_for_metrics_that_exist() {
+        for file in ["dashboards/firstlight.json", "rules/firstlight.yaml"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/firstlight").join(file);
+            let text = fs::read_to_string(path).unwrap();
+            let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+            let asked: BTreeSet<&str> = words.filter(|word| word.starts_with("firstlight_")).collect();
+            assert!(asked.len() > 1, "{file} asks for nothing");
+            for name in asked {
+                let name = name.strip_suffix("_bucket").unwrap_or(name);
+                assert!(table::ALL.iter().any(|metric| metric.name == name), "{file}: there is no {name}");
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::{Book, Entry, Id, Inner};
 use crate::grants::Owner;
 use crate::ledgers::Used;
+use crate::unaccounted::LedgerOf;
 use firstlight_contract::metrics::{Metric, Outcome, table};
 use std::fmt::Write as _;
 
@@ -13,6 +14,17 @@ impl Book {
         let inner = self.lock();
         // Writing to a string cannot fail.
         let _ = inner.write_series(out, used);
+    }
+
+    /// All grants with a ledger, whoever owns them: one whose pod is not known yet may hold memory, too.
+    pub fn ledgers(&self) -> Vec<LedgerOf> {
+        let has_quota = |entry: &Entry| entry.devices.iter().any(|device| device.quota_bytes.is_some());
+        let ledger = |entry: &Entry| {
+            let cards = entry.devices.iter().map(|device| device.uuid.clone());
+            (entry.held.id.clone(), cards.collect())
+        };
+        let inner = self.lock();
+        inner.grants.values().filter(|entry| has_quota(entry)).map(|entry| ledger(entry)).collect()
     }
 
     /// The containers with a quota.
@@ -119,7 +131,8 @@ fn label(key: &str, value: &str) -> String {
     format!(",{key}=\"{}\"", escape(value))
 }
 
-fn escape(value: &str) -> String {
+/// A label's value, between its quotes.
+pub fn escape(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 

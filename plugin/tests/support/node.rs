@@ -91,14 +91,6 @@ impl Node {
 
     /// A real card as the kernel shows it, with its driver.
     pub fn put_card(&self, minor: u32) -> String {
-        let (uuid, place) =
-            (format!("GPU-00000000-0000-0000-0000-{minor:012}"), format!("0000:4{minor}:00.0"));
-        for (name, value) in [("vendor", "0x10de"), ("class", "0x030200"), ("numa_node", "0")] {
-            self.put(&format!("sys/bus/pci/devices/{place}/{name}"), value);
-        }
-        let text =
-            format!("Model: NVIDIA A40\nGPU UUID: {uuid}\nDevice Minor: {minor}\nBus Location: {place}\n");
-        self.put(&format!("proc/driver/nvidia/gpus/{place}/information"), &text);
         self.put(
             "proc/driver/nvidia/version",
             "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat\n",
@@ -109,7 +101,26 @@ impl Node {
         for stem in ["libcuda", "libnvidia-ml", "libnvidia-ptxjitcompiler"] {
             self.put(&format!("usr/lib64/{stem}.so.535.104.05"), "\x7fELF");
         }
+        self.insert_card(minor)
+    }
+
+    /// The card is on the bus, and the module that is there has it.
+    pub fn insert_card(&self, minor: u32) -> String {
+        let (uuid, place) = (format!("GPU-00000000-0000-0000-0000-{minor:012}"), place(minor));
+        for (name, value) in [("vendor", "0x10de"), ("class", "0x030200"), ("numa_node", "0")] {
+            self.put(&format!("sys/bus/pci/devices/{place}/{name}"), value);
+        }
+        let text =
+            format!("Model: NVIDIA A40\nGPU UUID: {uuid}\nDevice Minor: {minor}\nBus Location: {place}\n");
+        self.put(&format!("proc/driver/nvidia/gpus/{place}/information"), &text);
         uuid
+    }
+
+    /// The card is gone from bus and module, as after a hot removal.
+    pub fn pull_card(&self, minor: u32) {
+        for folder in ["sys/bus/pci/devices", "proc/driver/nvidia/gpus"] {
+            fs::remove_dir_all(self.root.path().join("host").join(folder).join(place(minor))).unwrap();
+        }
     }
 
     pub async fn start_agent(&mut self) {
@@ -158,6 +169,11 @@ impl Node {
     pub fn metric(&self, line: &str) -> bool {
         self.get("/metrics").1.lines().any(|found| found == line)
     }
+}
+
+/// Where a card is on the bus, in Linux's spelling.
+fn place(minor: u32) -> String {
+    format!("0000:{:02x}:00.0", 0x40 + minor)
 }
 
 /// A blocking GET: the agent must have a thread of its own.
