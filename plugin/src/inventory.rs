@@ -8,8 +8,9 @@ mod simulated;
 
 use crate::prober::knowledge::Knowledge;
 use firstlight_contract::grant::Device;
-use firstlight_contract::metrics::HealthReason;
+use firstlight_contract::metrics::{DriverWay, HealthReason};
 use firstlight_contract::pools::{Pool, PoolSpec};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -117,8 +118,29 @@ pub enum Driver {
     },
     /// NVIDIA's own driver, from the node.
     Direct(Direct),
+    /// NVIDIA's own driver, which the container runtime injects by these CDI names; by the name of the device.
+    Cdi(BTreeMap<String, String>),
+    /// NVIDIA's own driver, which NVIDIA's container runtime injects by the names of the devices.
+    Runtime,
     /// Somebody else brings the driver into the container.
     Foreign,
+}
+
+impl Driver {
+    /// Whether its libraries are ours to mount, under every name by which clients find one.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Simulator | Self::Directory { .. } | Self::Direct(_))
+    }
+
+    /// How NVIDIA's own driver gets into a container.
+    pub fn way(&self) -> Option<DriverWay> {
+        match self {
+            Self::Direct(_) => Some(DriverWay::Direct),
+            Self::Cdi(_) => Some(DriverWay::Cdi),
+            Self::Runtime => Some(DriverWay::Runtime),
+            Self::Simulator | Self::Directory { .. } | Self::Foreign => None,
+        }
+    }
 }
 
 /// A pool's devices at one moment.
@@ -173,6 +195,6 @@ pub fn of(
         }
         PoolSpec::Observer { seats } => Box::new(Observer::new(*seats)),
         PoolSpec::Custom { driver, devices } => Box::new(Custom::new(driver.into(), *devices)),
-        PoolSpec::Whole { cards: which } | PoolSpec::Slice { cards: which, .. } => Box::new(cards(which)),
+        PoolSpec::Whole { cards: which, .. } | PoolSpec::Slice { cards: which, .. } => Box::new(cards(which)),
     }
 }
