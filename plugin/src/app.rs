@@ -2,6 +2,7 @@
 
 use crate::args::{Config, LogFormat};
 use crate::book::Book;
+use crate::foreign::Foreign;
 use crate::grants::Store;
 use crate::http::{View, router};
 use crate::inventory;
@@ -101,9 +102,17 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
     let knowledge = Arc::new(Knowledge::new(config.ignored_xids.iter().copied()));
     let (kubelet, watcher) = KubeletDir::new(config.device_plugins_dir.clone());
     for_ever(&mut tasks, shutdown, watcher.run());
+    let cards = config.pools.iter().any(|pool| pool.cards().is_some());
+    let foreign = Arc::new(Foreign::new(config.ignored_resources.iter().cloned()));
+    if cards {
+        // Before the first list: a card that somebody else gave must not be given for a moment, either.
+        let watch = Arc::clone(&foreign).watch(&config.pod_resources_dir, Arc::clone(&metrics)).await?;
+        for_ever(&mut tasks, shutdown, watch);
+    }
     let mut snapshots = BTreeMap::new();
     for pool in &config.pools {
-        let inventory = inventory::of(pool, &config.pools, &config.node_name, &config.node_root, &knowledge);
+        let inventory =
+            inventory::of(pool, &config.pools, &config.node_name, &config.node_root, &knowledge, &foreign);
         let (prober, snapshot) =
             Prober::new(&pool.name, pool.resource(), inventory, Arc::clone(&book), Arc::clone(&metrics));
         for_ever(&mut tasks, shutdown, prober.run());
@@ -119,7 +128,7 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
         let registration = Registration::new(state, kubelet.clone(), &config.pod_uid);
         tasks.spawn(registration.run(shutdown.clone()));
     }
-    if config.pools.iter().any(|pool| pool.cards().is_some()) {
+    if cards {
         let listener = Listener::bind(&config.state_dir, &installed.build_id, Arc::clone(&knowledge))?;
         for_ever(&mut tasks, shutdown, listener.run());
         let (snapshot, watch) = Needs::new(config.node_root.clone()).watch();

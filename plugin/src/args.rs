@@ -53,6 +53,9 @@ pub struct Args {
     /// Errors of NVIDIA's driver (Xid) that an application makes and the card survives: they count against no card.
     #[arg(long, env = "FIRSTLIGHT_IGNORED_XIDS", default_value = "13,31,43,45,68,109")]
     pub ignored_xids: String,
+    /// Resources of other device plugins that are none of the pools' cards, separated by commas.
+    #[arg(long, env = "FIRSTLIGHT_IGNORED_RESOURCES", default_value = "")]
+    pub ignored_resources: String,
     /// Address of metrics, health and reports.
     #[arg(long, env = "FIRSTLIGHT_LISTEN", default_value = "0.0.0.0:9400")]
     pub listen: String,
@@ -99,6 +102,8 @@ pub struct Config {
     pub node_root: NodeRoot,
     /// Errors of NVIDIA's driver that count against no card.
     pub ignored_xids: BTreeSet<u64>,
+    /// Resources of other device plugins that are none of the pools' cards.
+    pub ignored_resources: BTreeSet<String>,
     /// Address of metrics, health and reports.
     pub listen: SocketAddr,
     /// Time to finish after SIGTERM.
@@ -144,6 +149,11 @@ pub fn pools(file: &Path, yaml: Result<String, String>) -> Result<Vec<Pool>, Vec
     }
 }
 
+/// What stands between commas.
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
 impl Config {
     fn check(args: Args, yaml: Result<String, String>) -> Result<Self, ConfigError> {
         // Without `..`: a new flag cannot be forgotten here.
@@ -161,6 +171,7 @@ impl Config {
             sysfs,
             procfs,
             ignored_xids,
+            ignored_resources,
             listen,
             drain_seconds,
             log,
@@ -191,11 +202,12 @@ impl Config {
                 mistakes.push(format!("{flag} {}: wanted an absolute path", path.display()));
             }
         }
-        let words = ignored_xids.split(',').map(str::trim).filter(|word| !word.is_empty());
-        let ignored = words.map(str::parse).collect::<Result<BTreeSet<u64>, _>>().map_err(|_| {
-            mistakes
-                .push(format!("--ignored-xids {ignored_xids}: wanted numbers with commas, such as 13,31,43"));
-        });
+        let ignored =
+            words(&ignored_xids).map(str::parse).collect::<Result<BTreeSet<u64>, _>>().map_err(|_| {
+                mistakes.push(format!(
+                    "--ignored-xids {ignored_xids}: wanted numbers with commas, such as 13,31,43"
+                ));
+            });
         let listen = listen.parse().map_err(|_| {
             mistakes.push(format!("--listen {listen}: wanted an address with port, such as 0.0.0.0:9400"));
         });
@@ -218,6 +230,7 @@ impl Config {
                 pod_resources_dir,
                 node_root: NodeRoot { seen: node_root, host: host_node_root, sysfs, procfs },
                 ignored_xids,
+                ignored_resources: words(&ignored_resources).map(str::to_owned).collect(),
                 listen,
                 drain: Duration::from_secs(drain),
                 log,
@@ -273,6 +286,7 @@ mod tests {
         let config = Config::check(args(&words), Ok("pools: []".into())).unwrap();
         assert_eq!(config.host_state_dir, config.state_dir);
         assert!(config.ignored_xids.into_iter().eq(APPLICATIONS_OWN), "the default is what the code says");
+        assert!(config.ignored_resources.is_empty());
     }
 
     #[test]

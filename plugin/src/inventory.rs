@@ -6,6 +6,7 @@ pub mod nvidia;
 mod observer;
 mod simulated;
 
+use crate::foreign::Foreign;
 use crate::prober::knowledge::Knowledge;
 use firstlight_contract::grant::Device;
 use firstlight_contract::metrics::{DriverWay, HealthReason};
@@ -187,8 +188,11 @@ pub fn of(
     node: &str,
     root: &NodeRoot,
     knowledge: &Arc<Knowledge>,
+    foreign: &Arc<Foreign>,
 ) -> Box<dyn Inventory> {
-    let cards = |cards| Nvidia::new(pool, cards, all, root.clone(), Arc::clone(knowledge));
+    let cards = |cards| {
+        Nvidia::new(pool, cards, all, root.clone(), Arc::clone(knowledge)).beside(Arc::clone(foreign))
+    };
     match &pool.spec {
         PoolSpec::Simulated { devices, model, slices } => {
             Box::new(Simulated::new(node, &pool.name, *devices, model, *slices))

@@ -5,6 +5,7 @@ use super::cdi::{Reader, Specs};
 use super::driver::{self, DriverSet};
 use super::root::NodeRoot;
 use super::told::Told;
+use crate::foreign::Foreign;
 use crate::inventory::{DeviceNode, Direct, Driver, Fault, Health, Inventory, PoolDevice, Snapshot, Unit};
 use crate::prober::knowledge::Knowledge;
 use firstlight_contract::grant::Device;
@@ -12,7 +13,7 @@ use firstlight_contract::metrics::{DriverWay, HealthReason};
 use firstlight_contract::names::label::CARDS;
 use firstlight_contract::pools::cards::{Cards, DriverMode, Selection, Shares};
 use firstlight_contract::pools::{Pool, PoolSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -33,6 +34,7 @@ pub struct Nvidia {
     specs: Reader,
     claims: Claims,
     knowledge: Arc<Knowledge>,
+    foreign: Arc<Foreign>,
     /// Every card that was ever seen: one that is gone stays in the list, because the kubelet would otherwise
     /// forget why a pod has no GPU any more.
     known: Mutex<BTreeMap<String, Card>>,
@@ -69,6 +71,8 @@ pub struct Surroundings {
     pub host: NodeRoot,
     /// What NVML says, through the prober.
     pub told: Told,
+    /// Resources under which somebody else serves the node's cards.
+    pub foreign: BTreeSet<String>,
 }
 
 impl Nvidia {
@@ -88,7 +92,14 @@ impl Nvidia {
             driver: cards.driver,
             others: others.collect(),
         };
-        Self { specs: Reader::new(root.clone()), root, claims, knowledge, known: Mutex::default() }
+        let (specs, foreign) = (Reader::new(root.clone()), Arc::default());
+        Self { root, specs, claims, knowledge, foreign, known: Mutex::default() }
+    }
+
+    /// The same, on a node where other device plugins are looked for.
+    #[must_use]
+    pub fn beside(self, foreign: Arc<Foreign>) -> Self {
+        Self { foreign, ..self }
     }
 
     fn surroundings(&self, found: &Found) -> Surroundings {
@@ -112,7 +123,8 @@ impl Nvidia {
             DriverMode::Auto if driver.is_err() => self.specs.read(),
             _ => Specs::default(),
         };
-        Surroundings { driver, specs, nodes, host: self.root.clone(), told }
+        let foreign = self.foreign.resources();
+        Surroundings { driver, specs, nodes, host: self.root.clone(), told, foreign }
     }
 }
 
@@ -180,6 +192,7 @@ fn device(
     let (units, divided) = claims.units(card, told.memory(&card.uuid));
     let fault = gone(card, found)
         .or_else(|| claims.contested(card))
+        .or_else(|| surroundings.served(&claims.pool))
         .or_else(|| surroundings.fault(card, driver, found))
         .or_else(|| told.fault(card, &shown(card)))
         .or(divided);
@@ -293,6 +306,21 @@ impl Surroundings {
 
     fn there(&self, name: &str) -> bool {
         self.nodes.iter().any(|node| node == Path::new(name))
+    }
+
+    /// Why no card is this plugin's to give.
+    fn served(&self, pool: &str) -> Option<Fault> {
+        let names: Vec<&str> = self.foreign.iter().map(String::as_str).collect();
+        (!names.is_empty()).then(|| {
+            let sentence = format!(
+                "another device plugin serves this node's NVIDIA cards as {}, and the pool {pool:?} would give them a second \
+                 time; take that plugin off the node (NVIDIA's GPU operator: kubectl label node NAME \
+                 nvidia.com/gpu.deploy.device-plugin=false), or use a pool of kind observer beside it; if it serves other \
+                 things than the pools' cards, name the resource in plugin.ignoredResources",
+                names.join(", ")
+            );
+            Fault::new(HealthReason::ForeignPlugin, sentence)
+        })
     }
 
     /// The node's own driver.

@@ -281,6 +281,26 @@ fn nvidias_runtime_needs_the_kernel_module_alone() {
 }
 
 #[test]
+fn beside_another_device_plugin_no_card_is_given_until_it_is_gone() {
+    let node = node(2);
+    let foreign = Arc::new(Foreign::default());
+    let pool = pool(&node, WHOLE).beside(Arc::clone(&foreign));
+    assert_eq!(pool.probe().unusable(), None);
+    let start = Instant::now();
+    foreign.hear(["nvidia.com/gpu", "nvidia.com/mig-1g.5gb"], start);
+    let snapshot = pool.probe();
+    for device in &snapshot.devices {
+        let Health::Unhealthy(fault) = &device.health else { panic!("{snapshot:?}") };
+        assert_eq!(fault.reason, HealthReason::ForeignPlugin);
+        let wanted = "another device plugin serves this node's NVIDIA cards as nvidia.com/gpu, nvidia.com/mig-1g.5gb, and the \
+                      pool \"gpu\" would give them a second time; take that plugin off the node";
+        assert!(fault.sentence.starts_with(wanted), "{}", fault.sentence);
+    }
+    foreign.hear([], start + std::time::Duration::from_secs(61));
+    assert_eq!(pool.probe().unusable(), None);
+}
+
+#[test]
 fn a_card_that_is_given_several_times_has_a_unit_for_each() {
     let node = node(1);
     let snapshot = pool(&node, "- {name: gpu, kind: whole, replicas: 3}").probe();
