@@ -76,6 +76,13 @@ fn json_is_read_as_yaml_is() {
 }
 
 #[test]
+fn json_may_be_indented_by_tabs_and_escaped() {
+    let json = "{\n\t\"kind\": \"nvidia.com\\/gpu\",\n\t\"devices\": [\n\t\t{\n\t\t\t\"name\": \"\\u0030\",\n\t\t\t\"containerEdits\": {\n\
+        \t\t\t\t\"deviceNodes\": [\n\t\t\t\t\t{\"path\": \"\\/dev\\/nvidia0\"}\n\t\t\t\t]\n\t\t\t}\n\t\t}\n\t]\n}\n";
+    assert_eq!(named(json), [("0".to_owned(), vec![0], false)]);
+}
+
+#[test]
 fn what_is_no_specification_says_why() {
     let why = |text: &str| parse(text.as_bytes()).unwrap_err().to_string();
     assert!(why("").starts_with("is no CDI specification: "), "{}", why(""));
