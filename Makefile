@@ -67,7 +67,7 @@ test-quick: ## Unit and property tests only: no products, no cluster
 
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Fuzz every parser of foreign bytes, FUZZ_SECONDS (60) each
-	@for target in records grant ledger fault pools preflight loader prober; do \
+	@for target in records grant ledger fault pools preflight loader prober cdi; do \
 	    mkdir -p "$(CARGO_TARGET_DIR)/fuzz-corpus/$$target"; \
 	    RUSTC_BOOTSTRAP=1 PATH="$(dir $(CARGO_FUZZ)):$$PATH" cargo fuzz run --fuzz-dir crates/contract/fuzz "$$target" \
 	        "$(CARGO_TARGET_DIR)/fuzz-corpus/$$target" "crates/contract/fuzz/seeds/$$target" -- \

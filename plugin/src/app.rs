@@ -2,6 +2,7 @@
 
 use crate::args::{Config, LogFormat};
 use crate::book::Book;
+use crate::foreign::Foreign;
 use crate::grants::Store;
 use crate::http::{View, router};
 use crate::inventory;
@@ -107,9 +108,16 @@ pub async fn start(config: &Config, shutdown: &CancellationToken) -> Result<Task
     let listener = cards.then(bind).transpose()?;
     let (kubelet, watcher) = KubeletDir::new(config.device_plugins_dir.clone());
     for_ever(&mut tasks, shutdown, watcher.run());
+    let foreign = Arc::new(Foreign::new(config.ignored_resources.iter().cloned()));
+    if cards {
+        // Before the first list: a card that somebody else gave must not be given for a moment, either.
+        let watch = Arc::clone(&foreign).watch(&config.pod_resources_dir, Arc::clone(&metrics)).await?;
+        for_ever(&mut tasks, shutdown, watch);
+    }
     let mut snapshots = BTreeMap::new();
     for pool in &config.pools {
-        let inventory = inventory::of(pool, &config.pools, &config.node_name, &config.node_root, &knowledge);
+        let inventory =
+            inventory::of(pool, &config.pools, &config.node_name, &config.node_root, &knowledge, &foreign);
         let (prober, snapshot) =
             Prober::new(&pool.name, pool.resource(), inventory, Arc::clone(&book), Arc::clone(&metrics));
         for_ever(&mut tasks, shutdown, prober.run());

@@ -56,6 +56,9 @@ pub struct Args {
     /// SELinux type of the files that containers are given; empty: they keep theirs.
     #[arg(long, env = "FIRSTLIGHT_SELINUX_FILE_TYPE", default_value = "container_file_t")]
     pub selinux_file_type: String,
+    /// Resources of other device plugins that are none of the pools' cards, separated by commas.
+    #[arg(long, env = "FIRSTLIGHT_IGNORED_RESOURCES", default_value = "")]
+    pub ignored_resources: String,
     /// Address of metrics, health and reports.
     #[arg(long, env = "FIRSTLIGHT_LISTEN", default_value = "0.0.0.0:9400")]
     pub listen: String,
@@ -104,6 +107,8 @@ pub struct Config {
     pub ignored_xids: BTreeSet<u64>,
     /// SELinux type of the files that containers are given.
     pub selinux_file_type: Option<String>,
+    /// Resources of other device plugins that are none of the pools' cards.
+    pub ignored_resources: BTreeSet<String>,
     /// Address of metrics, health and reports.
     pub listen: SocketAddr,
     /// Time to finish after SIGTERM.
@@ -149,6 +154,11 @@ pub fn pools(file: &Path, yaml: Result<String, String>) -> Result<Vec<Pool>, Vec
     }
 }
 
+/// What stands between commas.
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
+
 impl Config {
     fn check(args: Args, yaml: Result<String, String>) -> Result<Self, ConfigError> {
         // Without `..`: a new flag cannot be forgotten here.
@@ -167,6 +177,7 @@ impl Config {
             procfs,
             ignored_xids,
             selinux_file_type,
+            ignored_resources,
             listen,
             drain_seconds,
             log,
@@ -197,11 +208,12 @@ impl Config {
                 mistakes.push(format!("{flag} {}: wanted an absolute path", path.display()));
             }
         }
-        let words = ignored_xids.split(',').map(str::trim).filter(|word| !word.is_empty());
-        let ignored = words.map(str::parse).collect::<Result<BTreeSet<u64>, _>>().map_err(|_| {
-            mistakes
-                .push(format!("--ignored-xids {ignored_xids}: wanted numbers with commas, such as 13,31,43"));
-        });
+        let ignored =
+            words(&ignored_xids).map(str::parse).collect::<Result<BTreeSet<u64>, _>>().map_err(|_| {
+                mistakes.push(format!(
+                    "--ignored-xids {ignored_xids}: wanted numbers with commas, such as 13,31,43"
+                ));
+            });
         if !selinux_file_type.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             mistakes.push(format!(
                 "--selinux-file-type {selinux_file_type}: wanted a type of the policy, such as container_file_t"
@@ -230,6 +242,7 @@ impl Config {
                 node_root: NodeRoot { seen: node_root, host: host_node_root, sysfs, procfs },
                 ignored_xids,
                 selinux_file_type: Some(selinux_file_type).filter(|kind| !kind.is_empty()),
+                ignored_resources: words(&ignored_resources).map(str::to_owned).collect(),
                 listen,
                 drain: Duration::from_secs(drain),
                 log,
@@ -287,6 +300,7 @@ mod tests {
         let config = Config::check(args(&words), Ok("pools: []".into())).unwrap();
         assert_eq!(config.host_state_dir, config.state_dir);
         assert!(config.ignored_xids.into_iter().eq(APPLICATIONS_OWN), "the default is what the code says");
+        assert!(config.ignored_resources.is_empty());
     }
 
     #[test]

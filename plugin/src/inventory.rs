@@ -6,9 +6,10 @@ pub mod nvidia;
 mod observer;
 mod simulated;
 
+use crate::foreign::Foreign;
 use crate::prober::knowledge::Knowledge;
 use firstlight_contract::grant::Device;
-use firstlight_contract::metrics::HealthReason;
+use firstlight_contract::metrics::{DriverWay, HealthReason};
 use firstlight_contract::pools::{Pool, PoolSpec};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -129,6 +130,10 @@ pub enum Driver {
     },
     /// NVIDIA's own driver, from the node.
     Direct(Direct),
+    /// NVIDIA's own driver, which the container runtime injects by these CDI names; by the name of the device.
+    Cdi(BTreeMap<String, String>),
+    /// NVIDIA's own driver, which NVIDIA's container runtime injects by the names of the devices.
+    Runtime,
     /// Somebody else brings the driver into the container.
     Foreign,
 }
@@ -139,8 +144,25 @@ impl Driver {
         match self {
             Self::Simulator => "simulator",
             Self::Directory { .. } => "directory",
-            Self::Direct(_) => "direct",
+            Self::Direct(_) => DriverWay::Direct.as_str(),
+            Self::Cdi(_) => DriverWay::Cdi.as_str(),
+            Self::Runtime => DriverWay::Runtime.as_str(),
             Self::Foreign => "foreign",
+        }
+    }
+
+    /// Whether its libraries are ours to mount, under every name by which clients find one.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Simulator | Self::Directory { .. } | Self::Direct(_))
+    }
+
+    /// How NVIDIA's own driver gets into a container.
+    pub fn way(&self) -> Option<DriverWay> {
+        match self {
+            Self::Direct(_) => Some(DriverWay::Direct),
+            Self::Cdi(_) => Some(DriverWay::Cdi),
+            Self::Runtime => Some(DriverWay::Runtime),
+            Self::Simulator | Self::Directory { .. } | Self::Foreign => None,
         }
     }
 }
@@ -189,14 +211,17 @@ pub fn of(
     node: &str,
     root: &NodeRoot,
     knowledge: &Arc<Knowledge>,
+    foreign: &Arc<Foreign>,
 ) -> Box<dyn Inventory> {
-    let cards = |cards| Nvidia::new(pool, cards, all, root.clone(), Arc::clone(knowledge));
+    let cards = |cards| {
+        Nvidia::new(pool, cards, all, root.clone(), Arc::clone(knowledge)).beside(Arc::clone(foreign))
+    };
     match &pool.spec {
         PoolSpec::Simulated { devices, model, slices } => {
             Box::new(Simulated::new(node, &pool.name, *devices, model, *slices))
         }
         PoolSpec::Observer { seats } => Box::new(Observer::new(*seats)),
         PoolSpec::Custom { driver, devices } => Box::new(Custom::new(driver.into(), *devices)),
-        PoolSpec::Whole { cards: which } | PoolSpec::Slice { cards: which, .. } => Box::new(cards(which)),
+        PoolSpec::Whole { cards: which, .. } | PoolSpec::Slice { cards: which, .. } => Box::new(cards(which)),
     }
 }

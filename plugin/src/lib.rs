@@ -14,6 +14,7 @@
 //! |---|---|
 //! | [`cli`], [`args`], [`app`] | commands; flags to configuration; what runs and when it ends |
 //! | [`inventory`], [`probing`] | the devices of a pool (the seam to hardware); their health over time |
+//! | [`foreign`] | other device plugins that serve the same cards |
 //! | [`prober`] | what only NVML can tell, through a pod of its own |
 //! | [`plan`], [`preference`] | Allocate as a pure function; the units that it would rather be given |
 //! | [`pool`], [`registration`], [`kubelet_dir`] | the device plugin service; its way to the kubelet |
@@ -35,6 +36,7 @@ pub mod cleanup;
 pub mod cli;
 pub mod clock;
 pub mod device_events;
+pub mod foreign;
 pub mod grants;
 pub mod http;
 pub mod ids;

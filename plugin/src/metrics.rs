@@ -36,6 +36,8 @@ pub struct Metrics {
     pub device_healthy: GaugeVec,
     /// Why devices are unhealthy: `{pool,device,reason}`.
     pub device_unhealthy: GaugeVec,
+    /// How the driver gets into containers: `{pool,mode}`.
+    pub pool_driver: GaugeVec,
     /// Devices: `{pool,state}`.
     pub devices: GaugeVec,
     /// Grants: `{state}`.
@@ -86,6 +88,7 @@ impl Metrics {
             outcomes,
             device_healthy: gauges(&table::DEVICE_HEALTHY)?,
             device_unhealthy: gauges(&table::DEVICE_UNHEALTHY_INFO)?,
+            pool_driver: gauges(&table::POOL_DRIVER_INFO)?,
             devices: gauges(&table::DEVICES)?,
             grants: gauges(&table::GRANTS)?,
             registry,

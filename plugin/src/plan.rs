@@ -9,10 +9,11 @@
 //! makes a directory of a missing source, and a directory cannot be mounted over the placeholder, so that the
 //! container waits and says so, instead of starting without the library.
 
-use crate::api::v1beta1::{ContainerAllocateResponse, DeviceSpec, Mount};
-use crate::inventory::{DeviceNode, Direct, Driver, DriverSet, Health, Snapshot, Unit};
+use crate::api::v1beta1::{CdiDevice, ContainerAllocateResponse, DeviceSpec, Mount};
+use crate::inventory::{DeviceNode, Driver, DriverSet, Health, PoolDevice, Snapshot, Unit};
 use crate::node_files::{Layout, frame};
 use firstlight_contract::grant::{Device, Grant};
+use firstlight_contract::names::env::NVIDIA_VISIBLE_DEVICES;
 use firstlight_contract::paths::{container, library, node};
 use firstlight_contract::pools::{CudartMajor, Pool};
 use std::collections::BTreeMap;
@@ -69,7 +70,8 @@ pub fn grant(
     let (driver, nvml) = match &snapshot.driver {
         Driver::Simulator | Driver::Direct(_) => (Some(container::DRIVER), Some(container::DRIVER_NVML)),
         Driver::Directory { nvml, .. } => (Some(container::DRIVER), nvml.then_some(container::DRIVER_NVML)),
-        Driver::Foreign => (None, None),
+        // Where somebody else puts it, the shim finds it.
+        Driver::Cdi(_) | Driver::Runtime | Driver::Foreign => (None, None),
     };
     Ok(Grant {
         id: grant_id,
@@ -104,8 +106,9 @@ fn has_quota(parts: &BTreeMap<usize, Vec<&Unit>>) -> bool {
     parts.values().any(|units| quota(units).is_some())
 }
 
-/// The response to an Allocate. No environment at all: whatever is there belongs to the pod, the webhook or
-/// the image, and keys in two places reach the process in an order that differs between runtimes.
+/// The response to an Allocate. No environment of ours: whatever is there belongs to the pod, the webhook or
+/// the image, and keys in two places reach the process in an order that differs between runtimes. Only NVIDIA's
+/// container runtime is asked for cards in no other way.
 pub fn response(
     pool: &Pool,
     snapshot: &Snapshot,
@@ -113,17 +116,14 @@ pub fn response(
     layout: &Layout,
     grant: &GrantOnDisk,
 ) -> ContainerAllocateResponse {
-    // Simulator and custom driver are found through the grant only, and quotas are enforced by it: without a
+    // Simulator and drivers of the node are found through the grant only, and quotas are enforced by it: without a
     // grant such a container would run on the CPU, or without its limit. It waits instead.
     if let (GrantOnDisk::Missing(reason), false) = (grant, matches!(snapshot.driver, Driver::Foreign)) {
         return waiting("grant-not-written", reason);
     }
-    let cards = match &snapshot.driver {
-        Driver::Direct(direct) => match Given::new(direct, snapshot, ids) {
-            Ok(given) => Some(given),
-            Err(reason) => return waiting("device-not-usable", &reason),
-        },
-        _ => None,
+    let given = match Given::new(snapshot, ids) {
+        Ok(given) => given,
+        Err(reason) => return waiting("device-not-usable", &reason),
     };
     let mut mounts = Mounts::default();
     mounts.frame(layout, frame::LIB, container::SHIM_DIR);
@@ -136,11 +136,11 @@ pub fn response(
             mounts.file(layout.host("simulator").join(library::NVML), container::DRIVER_NVML);
         }
         Driver::Directory { path, .. } => mounts.file(path, container::DRIVER_DIR),
-        Driver::Direct(_) | Driver::Foreign => {}
+        Driver::Direct(_) | Driver::Cdi(_) | Driver::Runtime | Driver::Foreign => {}
     }
-    if let Some(given) = &cards {
+    if let Some(set) = given.set {
         mounts.frame(layout, frame::DRIVER, container::DRIVER_DIR);
-        for library in &given.set.main {
+        for library in &set.main {
             mounts.file(&library.host, &format!("{}/{}", container::DRIVER_DIR, library.soname));
         }
     }
@@ -148,8 +148,9 @@ pub fn response(
     mounts.run(layout, grant, has_quota(&parts(snapshot, ids)));
     // Nobody else brings a driver: the names under which clients open one by path lead to the shim, too, by
     // the same inode, so that the loader takes it for the object that is already there. Beside another
-    // vendor's plugin never: a file below somebody's read-only mount stops the container.
-    if !matches!(snapshot.driver, Driver::Foreign) {
+    // vendor's plugin, CDI and NVIDIA's runtime never: these mount there, and a file below somebody's read-only
+    // mount stops the container.
+    if snapshot.driver.is_ours() {
         for directory in [container::NVIDIA_LIB_DIR, container::MULTIARCH_LIB_DIR] {
             for name in [library::CUDA, library::CUDA_UNVERSIONED] {
                 mounts.file(layout.host("shim").join(library::CUDA), &format!("{directory}/{name}"));
@@ -157,7 +158,7 @@ pub fn response(
             mounts.file(layout.host("shim").join(library::NVML), &format!("{directory}/{}", library::NVML));
         }
         // What the driver opens itself it opens by bare name: where the loader looks, not beside the driver.
-        for library in cards.iter().flat_map(|given| &given.set.helpers) {
+        for library in given.set.iter().flat_map(|set| &set.helpers) {
             for directory in [container::NVIDIA_LIB_DIR, container::MULTIARCH_LIB_DIR] {
                 mounts.file(&library.host, &format!("{directory}/{}", library.soname));
             }
@@ -166,34 +167,73 @@ pub fn response(
             mounts.cudart(layout, *version);
         }
     }
-    let devices = cards.iter().flat_map(|given| &given.nodes).map(|node| DeviceSpec {
-        container_path: node.container.clone(),
-        host_path: node.host.to_string_lossy().into_owned(),
-        permissions: "rw".to_owned(),
-    });
-    let devices = devices.collect();
-    ContainerAllocateResponse { mounts: mounts.0, devices, ..ContainerAllocateResponse::default() }
+    ContainerAllocateResponse {
+        mounts: mounts.0,
+        devices: given.devices,
+        cdi_devices: given.cdi,
+        envs: given.visible.map(|visible| (NVIDIA_VISIBLE_DEVICES.to_owned(), visible)).into_iter().collect(),
+        ..ContainerAllocateResponse::default()
+    }
 }
 
-/// What a container of a pool of real cards is given.
+/// What a container of a pool of real cards is given, beside what all are.
+#[derive(Default)]
 struct Given<'a> {
-    set: &'a DriverSet,
-    nodes: Vec<&'a DeviceNode>,
+    /// Libraries that we mount.
+    set: Option<&'a DriverSet>,
+    /// Device nodes that the kubelet makes.
+    devices: Vec<DeviceSpec>,
+    /// Names that the container runtime resolves.
+    cdi: Vec<CdiDevice>,
+    /// UUIDs for NVIDIA's container runtime.
+    visible: Option<String>,
 }
 
 impl<'a> Given<'a> {
     /// The error is why a card cannot be used any more: it was healthy when the kubelet chose it.
-    fn new(direct: &'a Direct, snapshot: &'a Snapshot, ids: &[String]) -> Result<Self, String> {
-        let mut cards = BTreeMap::new();
-        for (ordinal, device) in ids.iter().filter_map(|id| snapshot.device_of(id)) {
+    fn new(snapshot: &'a Snapshot, ids: &[String]) -> Result<Self, String> {
+        if snapshot.driver.way().is_none() {
+            return Ok(Self::default());
+        }
+        // Each card once, however many of its parts or replicas there are.
+        let cards: BTreeMap<usize, &PoolDevice> =
+            ids.iter().filter_map(|id| snapshot.device_of(id)).collect();
+        for device in cards.values() {
             if let Health::Unhealthy(fault) = &device.health {
                 return Err(fault.sentence.clone());
             }
-            let node = device.node.as_ref().ok_or_else(|| format!("{} has no device node", device.name))?;
-            cards.insert(ordinal, node);
         }
-        let set = direct.set.as_ref().ok_or("the driver's libraries are not in order")?;
-        Ok(Self { set, nodes: cards.into_values().chain(&direct.control).collect() })
+        let mut given = Self::default();
+        match &snapshot.driver {
+            Driver::Direct(direct) => {
+                let set = direct.set.as_ref().ok_or("the driver's libraries are not in order")?;
+                let node = |device: &&'a PoolDevice| {
+                    device.node.as_ref().ok_or_else(|| format!("{} has no device node", device.name))
+                };
+                let nodes = cards.values().map(node).collect::<Result<Vec<_>, _>>()?;
+                let device = |node: &DeviceNode| DeviceSpec {
+                    container_path: node.container.clone(),
+                    host_path: node.host.to_string_lossy().into_owned(),
+                    permissions: "rw".to_owned(),
+                };
+                given.set = Some(set);
+                given.devices = nodes.into_iter().chain(&direct.control).map(device).collect();
+            }
+            Driver::Cdi(names) => {
+                let name = |device: &&PoolDevice| {
+                    let name = names.get(&device.name);
+                    let name = name.ok_or_else(|| format!("{} has no CDI name any more", device.name))?;
+                    Ok::<_, String>(CdiDevice { name: name.clone() })
+                };
+                given.cdi = cards.values().map(name).collect::<Result<_, _>>()?;
+            }
+            Driver::Runtime => {
+                let names: Vec<&str> = cards.values().map(|device| device.name.as_str()).collect();
+                given.visible = Some(names.join(","));
+            }
+            Driver::Simulator | Driver::Directory { .. } | Driver::Foreign => {}
+        }
+        Ok(given)
     }
 }
 

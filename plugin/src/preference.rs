@@ -2,7 +2,7 @@
 //! error here makes the pod Failed.
 //!
 //! Whole cards are those that are linked best with each other ([`linked`]), on as few NUMA nodes as possible. Parts
-//! of cards come from as many cards as possible (`spread`: each has the most left of its card's time), or from as few
+//! of cards come from as many cards as possible (`spread`, and replicas: each has the most left of its card's time), or from as few
 //! (`pack`: whole cards stay free).
 
 mod linked;
@@ -28,6 +28,8 @@ impl Policy {
     /// That of a pool.
     pub fn of(pool: &Pool) -> Self {
         match pool.spec {
+            // Two replicas of one card are no more than one.
+            PoolSpec::Whole { replicas: 2.., .. } => Self::Spread,
             PoolSpec::Whole { .. } => Self::Linked,
             PoolSpec::Slice { placement: Placement::Pack, .. } => Self::Pack,
             _ => Self::Spread,

@@ -7,7 +7,7 @@ use crate::device_events::Change;
 use crate::inventory::{Driver, Health, Inventory, PoolDevice, Snapshot};
 use crate::kubelet_list::number;
 use crate::metrics::Metrics;
-use firstlight_contract::metrics::HealthReason;
+use firstlight_contract::metrics::{DriverWay, HealthReason};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,11 +94,14 @@ impl Prober {
             let remark = now.remark.as_deref().unwrap_or("nothing: every card of the pool is listed");
             tracing::info!(pool = self.pool, remark, "cards");
         }
-        if let (Driver::Direct(direct), true) =
-            (&now.driver, before.driver != now.driver || before.devices.is_empty())
+        if let (Some(way), true) =
+            (now.driver.way(), before.driver != now.driver || before.devices.is_empty())
         {
-            let version = direct.set.as_ref().map_or("none", |set| set.version.as_str());
-            tracing::info!(pool = self.pool, version, mode = "direct", "driver");
+            let version = match &now.driver {
+                Driver::Direct(direct) => direct.set.as_ref().map_or("none", |set| set.version.as_str()),
+                _ => "as the container runtime brings it",
+            };
+            tracing::info!(pool = self.pool, version, mode = way.as_str(), "driver");
         }
         for device in &now.devices {
             let known = before.devices.iter().find(|known| known.name == device.name);
@@ -126,7 +129,21 @@ impl Prober {
         }
     }
 
+    /// At most one way stands at a time.
+    fn way(&self, driver: &Driver) {
+        for way in DriverWay::ALL {
+            let labels = [self.pool.as_str(), way.as_str()];
+            if driver.way() == Some(way) {
+                self.metrics.pool_driver.with_label_values(&labels).set(1.0);
+            } else {
+                // Most were never set; that is no mistake.
+                drop(self.metrics.pool_driver.remove_label_values(&labels));
+            }
+        }
+    }
+
     fn tell(&self, snapshot: &Snapshot) {
+        self.way(&snapshot.driver);
         let mut unhealthy = BTreeSet::new();
         let mut allocatable = 0;
         for device in &snapshot.devices {

@@ -61,7 +61,7 @@ impl Unaccounted {
 mod tests {
     use super::*;
     use crate::inventory::nvidia::told::ToldCard;
-    use crate::inventory::{Driver, Health, PoolDevice, Unit};
+    use crate::inventory::{Driver, Health, Links, PoolDevice, Unit};
     use firstlight_contract::prober::{Card, Memory};
 
     const GIB: u64 = 1 << 30;
@@ -73,6 +73,7 @@ mod tests {
             name: (*card).to_owned(),
             health: Health::Healthy,
             numa: None,
+            links: Links::default(),
             granted: None,
             node: None,
             units: vec![part(card, 0), part(card, 1)],

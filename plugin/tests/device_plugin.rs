@@ -199,3 +199,64 @@ async fn a_node_that_gets_its_first_card_serves_it_and_a_lost_card_stays_listed(
     assert!(!node.get("/metrics").1.contains("firstlight_device_unhealthy_info{"));
     eventually("and told", || node.api.events() == ["DeviceUnhealthy", "DeviceHealthy"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beside_another_vendors_plugin_real_cards_are_never_offered_and_the_other_pools_are() {
+    let pools = "pools: [{name: gpu, kind: whole}, {name: vendor, kind: observer, seats: 2}, \
+                 {name: simulated, kind: simulated}]";
+    let mut node = Node::new(pools).await;
+    let uuid = node.put_card(0);
+    node.kubelet.offer("nvidia.com/gpu", &uuid);
+    node.start_agent().await;
+    eventually("all pools are registered", || {
+        ["gpu", "vendor", "simulated"]
+            .iter()
+            .all(|pool| !node.kubelet.lists(&format!("firstlight.dev/{pool}")).is_empty())
+    })
+    .await;
+    let unhealthy = vec![(uuid.clone(), "Unhealthy".to_owned())];
+    assert_eq!(node.kubelet.lists("firstlight.dev/gpu"), [unhealthy], "from the first list on");
+    assert_eq!(node.kubelet.healthy("firstlight.dev/vendor").len(), 2);
+    assert_eq!(node.kubelet.healthy(RESOURCE).len(), 1);
+    let line = format!(
+        "firstlight_device_unhealthy_info{{device=\"{uuid}\",pool=\"gpu\",reason=\"foreign-plugin\"}} 1"
+    );
+    assert!(node.metric(&line), "{}", node.get("/metrics").1);
+    let (code, reason) = node.get("/readyz");
+    assert!(code == 503 && reason.contains("serves this node's NVIDIA cards as nvidia.com/gpu"), "{reason}");
+    let response = node.kubelet.allocate("firstlight.dev/gpu", &[&uuid]).await.unwrap();
+    let waits = &response.container_responses[0].devices[0].host_path;
+    assert!(waits.starts_with("/dev/firstlight-device-not-usable-"), "{waits}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vendors_plugin_that_comes_later_takes_the_cards_from_the_pool() {
+    let mut node = Node::new("pools: [{name: gpu, kind: whole}]").await;
+    let uuid = node.put_card(0);
+    node.start_agent().await;
+    eventually("the card is offered", || node.kubelet.healthy("firstlight.dev/gpu") == [uuid.clone()]).await;
+    node.kubelet.hold("ns", "theirs", "c", "volcano.sh/vgpu-number", &["1"]);
+    eventually("it is not any more", || node.kubelet.healthy("firstlight.dev/gpu").is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_that_cdi_names_is_given_by_its_name() {
+    const GPU: &str = "firstlight.dev/gpu";
+    let mut node = Node::new("pools: [{name: gpu, kind: whole, driver: cdi, replicas: 2}]").await;
+    let uuid = node.put_card(0);
+    node.start_agent().await;
+    eventually("it says what is missing", || node.get("/readyz").1.contains("nvidia-ctk cdi generate")).await;
+    let spec = r#"{"kind": "nvidia.com/gpu", "devices": [{"name": "0", "containerEdits": {"deviceNodes": [
+        {"path": "/dev/nvidia0"}]}}]}"#;
+    node.put("var/run/cdi/nvidia.json", spec);
+    let replicas = [0, 1].map(|replica| format!("{uuid}::r{replica}"));
+    eventually("the card is offered twice", || node.kubelet.healthy(GPU) == replicas).await;
+    let response = node.kubelet.allocate(GPU, &[&replicas[1]]).await.unwrap().container_responses.remove(0);
+    let names: Vec<_> = response.cdi_devices.iter().map(|device| device.name.as_str()).collect();
+    assert_eq!((names, response.devices.len()), (vec!["nvidia.com/gpu=0"], 0));
+    assert!(response.mounts.iter().all(|mount| {
+        mount.container_path.starts_with("/opt/firstlight/")
+            || mount.container_path.starts_with("/run/firstlight")
+    }));
+    assert!(node.metric("firstlight_pool_driver_info{mode=\"cdi\",pool=\"gpu\"} 1"));
+}

@@ -7,7 +7,7 @@ use crate::metrics::{
 use std::fmt::Write as _;
 
 /// What the values of each label are.
-const LABELS: [(&str, &str); 16] = [
+const LABELS: [(&str, &str); 17] = [
     ("namespace", "the user's pod or workload, not ours: scrape with `honor_labels: true`"),
     ("pod", "the user's pod"),
     ("container", "the user's container"),
@@ -31,9 +31,10 @@ const LABELS: [(&str, &str); 16] = [
     (
         "reason",
         "why a device is unhealthy: `gone`, `off-the-bus`, `excluded`, `contested` (two pools claim it), `driver`, \
-         `device-node`, `memory-unknown`, `memory-exceeded`; from the prober: `mig`, `xid`, `ecc`, \
+         `device-node`, `cdi`, `foreign-plugin`, `memory-unknown`, `memory-exceeded`; from the prober: `mig`, `xid`, `ecc`, \
          `lost`, `nvml-hangs`",
     ),
+    ("mode", "how the driver gets into containers: `direct`, `cdi`, `runtime`"),
     ("code", "a gRPC code, such as `OK` or `InvalidArgument`"),
     ("result", "`ok` or `error`"),
     ("what", "`condition`, `event` or `watch`"),

@@ -18,10 +18,13 @@
 //! | `models` | the GPU models that the simulator can be |
 //! | `prober` | what the prober tells the agent of the cards (feature `prober`) |
 //! | `pools` | pool configuration, YAML (feature `pools`) |
+//! | `cdi` | CDI specifications of a node: which names there are for its cards (feature `pools`) |
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "std")]
 pub mod card;
+#[cfg(feature = "pools")]
+pub mod cdi;
 #[cfg(feature = "std")]
 pub mod decode;
 #[cfg(feature = "std")]

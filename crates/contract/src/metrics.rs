@@ -109,6 +109,8 @@ metrics! {
         "1 while a device is unhealthy, with the reason; the sentence is in log and Event."
     UNACCOUNTED "firstlight_unaccounted_bytes" Gauge Node ["device"]
         "Memory of a card in parts that is in use, as NVML says, and that no container's quota counts, bytes; none while NVML says nothing."
+    POOL_DRIVER_INFO "firstlight_pool_driver_info" Gauge Node ["pool", "mode"]
+        "1 for the way in which NVIDIA's driver gets into the containers of a pool of real cards."
     DEVICES "firstlight_devices" Gauge Node ["pool", "state"]
         "Units that can be allocated, and those that are."
     GRANTS "firstlight_grants" Gauge Node ["state"]
@@ -160,6 +162,10 @@ pub enum HealthReason {
     Driver,
     /// A device node is missing.
     DeviceNode,
+    /// No CDI specification of the node names it, or one that does is of no use.
+    Cdi,
+    /// Another device plugin serves the node's cards.
+    ForeignPlugin,
     /// It cannot be divided, because its memory is not known.
     MemoryUnknown,
     /// It is divided into more than it has.
@@ -178,13 +184,15 @@ pub enum HealthReason {
 
 impl HealthReason {
     /// All values, in the table's order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Gone,
         Self::OffTheBus,
         Self::Excluded,
         Self::Contested,
         Self::Driver,
         Self::DeviceNode,
+        Self::Cdi,
+        Self::ForeignPlugin,
         Self::MemoryUnknown,
         Self::MemoryExceeded,
         Self::Mig,
@@ -203,6 +211,8 @@ impl HealthReason {
             Self::Contested => "contested",
             Self::Driver => "driver",
             Self::DeviceNode => "device-node",
+            Self::Cdi => "cdi",
+            Self::ForeignPlugin => "foreign-plugin",
             Self::MemoryUnknown => "memory-unknown",
             Self::MemoryExceeded => "memory-exceeded",
             Self::Mig => "mig",
@@ -210,6 +220,31 @@ impl HealthReason {
             Self::Ecc => "ecc",
             Self::Lost => "lost",
             Self::NvmlHangs => "nvml-hangs",
+        }
+    }
+}
+
+/// How NVIDIA's driver gets into the containers of a pool, label `mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DriverWay {
+    /// We mount the node's libraries.
+    Direct,
+    /// The container runtime injects it by a CDI specification.
+    Cdi,
+    /// NVIDIA's container runtime injects it.
+    Runtime,
+}
+
+impl DriverWay {
+    /// All values, in label order.
+    pub const ALL: [Self; 3] = [Self::Direct, Self::Cdi, Self::Runtime];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Cdi => "cdi",
+            Self::Runtime => "runtime",
         }
     }
 }

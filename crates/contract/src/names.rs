@@ -107,6 +107,9 @@ pub mod env {
     pub const SIMULATE: &str = "FIRSTLIGHT_SIMULATE";
     /// Path of a grant; read only where [`crate::paths::container::GRANT`] does not exist.
     pub const GRANT: &str = "FIRSTLIGHT_GRANT";
+    /// UUIDs of cards, separated by commas; NVIDIA's container runtime reads it. Set by the plugin where a pool's driver
+    /// comes by that runtime.
+    pub const NVIDIA_VISIBLE_DEVICES: &str = "NVIDIA_VISIBLE_DEVICES";
 }
 
 #[cfg(all(test, feature = "std"))]

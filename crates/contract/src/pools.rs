@@ -19,7 +19,8 @@
 //!   - name: gpu
 //!     kind: whole            # a real card for one container at a time
 //!     devices: all           # or a list of UUIDs, PCI ids and models ("*A40"); a card is in exactly one pool
-//!     driver: auto           # auto or direct: the node's libraries, mounted by us
+//!     driver: auto           # direct (the node's libraries, mounted by us), cdi, runtime, or what fits the node
+//!     replicas: 1            # containers at a time on each card, 1–64, with nothing between them
 //!   - name: shared
 //!     kind: slice
 //!     devices: ["*L4"]
@@ -78,10 +79,12 @@ pub enum PoolSpec {
         /// Containers at a time on each node.
         seats: u32,
     },
-    /// Real cards, each for one container at a time.
+    /// Real cards, undivided.
     Whole {
         /// Which.
         cards: Cards,
+        /// Containers at a time on each; from 2 on they share it without a quota.
+        replicas: u32,
     },
     /// Real cards in parts, each with a memory quota.
     Slice {
@@ -140,7 +143,7 @@ impl Pool {
     /// Which cards, in pools of real ones.
     pub const fn cards(&self) -> Option<&Cards> {
         match &self.spec {
-            PoolSpec::Whole { cards } | PoolSpec::Slice { cards, .. } => Some(cards),
+            PoolSpec::Whole { cards, .. } | PoolSpec::Slice { cards, .. } => Some(cards),
             _ => None,
         }
     }

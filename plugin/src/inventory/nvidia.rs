@@ -9,9 +9,11 @@
 //! | [`pool`] | a pool's cards, and which of them can be given |
 //! | [`told`] | what the prober told of them, which asks NVML (pure) |
 //! | [`driver`] | the driver's libraries, all of the kernel module's version |
+//! | [`cdi`] | names under which container runtimes know the cards |
 //! | [`libc`] | the C library beside them, for a container that has none |
 
 pub mod cards;
+pub mod cdi;
 pub mod driver;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::inventory::nvidia::driver::Library;
-use crate::inventory::{Fault, Inventory, Links, Observer, PoolDevice, Simulated};
+use crate::inventory::{Direct, Fault, Inventory, Links, Observer, PoolDevice, Simulated};
 use firstlight_contract::grant::PoolKind;
 use firstlight_contract::metrics::HealthReason;
 use firstlight_contract::pools::Pools;
@@ -134,6 +134,94 @@ fn cards() -> (Pool, Snapshot) {
     };
     let direct = Direct { set: Some(set), control: vec![node("/dev/nvidiactl"), node("/dev/nvidia-uvm")] };
     (pool, Snapshot { driver: Driver::Direct(direct), devices: vec![card(0), card(1)], remark: None })
+}
+
+/// The same cards, whose driver somebody else brings.
+fn injected(driver: &str) -> (Pool, Snapshot) {
+    let pool =
+        pool(&format!("{{name: shared, kind: slice, sizes: [8GiB, 16GiB], driver: {driver}, cudart: [12]}}"));
+    let (_, mut snapshot) = cards();
+    snapshot.driver = match driver {
+        "cdi" => {
+            let name = |(index, device): (usize, &PoolDevice)| {
+                (device.name.clone(), format!("nvidia.com/gpu={index}"))
+            };
+            Driver::Cdi(snapshot.devices.iter().enumerate().map(name).collect())
+        }
+        _ => Driver::Runtime,
+    };
+    (pool, snapshot)
+}
+
+#[test]
+fn where_somebody_else_brings_the_driver_we_bring_the_shim_and_the_quota() {
+    for driver in ["cdi", "runtime"] {
+        let (pool, snapshot) = injected(driver);
+        let ids = [unit(0, 1), unit(1, 0), unit(0, 0)];
+        let mut response = response(&pool, &snapshot, &ids, &layout(), &complete());
+        let names: Vec<_> = response.cdi_devices.iter().map(|device| device.name.as_str()).collect();
+        let visible = response.envs.remove("NVIDIA_VISIBLE_DEVICES");
+        if driver == "cdi" {
+            assert_eq!(
+                (names, visible),
+                (vec!["nvidia.com/gpu=0", "nvidia.com/gpu=1"], None),
+                "each card once"
+            );
+        } else {
+            let uuids = format!("{},{}", snapshot.devices[0].name, snapshot.devices[1].name);
+            assert_eq!((names, visible), (vec![], Some(uuids)));
+        }
+        assert!(response.devices.is_empty());
+        assert_eq!(
+            golden(&response),
+            [
+                "/opt/firstlight/lib < B/frames/lib",
+                "/opt/firstlight/lib/libcuda.so.1 < B/shim/libcuda.so.1",
+                "/opt/firstlight/lib/libnvidia-ml.so.1 < B/shim/libnvidia-ml.so.1",
+                "/opt/firstlight/bin < B/bin",
+                "/run/firstlight < B/frames/run",
+                "/run/firstlight/grant < G/grant",
+                "/run/firstlight/records < G/records rw",
+                "/run/firstlight/ledger < G/ledger rw",
+            ]
+        );
+        let grant = grant(&pool, &snapshot, &ids, "f".repeat(32)).unwrap();
+        assert_eq!((grant.driver, grant.nvml), (None, None), "the shim finds it");
+        let quotas: Vec<_> = grant.devices.iter().map(|device| device.quota_bytes.unwrap() >> 30).collect();
+        assert_eq!(quotas, [24, 8]);
+    }
+}
+
+#[test]
+fn without_a_grant_or_a_name_nobody_elses_driver_is_given() {
+    let missing = GrantOnDisk::Missing("read-only".to_owned());
+    for driver in ["cdi", "runtime"] {
+        let (pool, mut snapshot) = injected(driver);
+        let waits = response(&pool, &snapshot, &[unit(0, 0)], &layout(), &missing);
+        assert!(waits.devices[0].host_path.contains("grant-not-written"), "{waits:?}");
+        assert!(waits.cdi_devices.is_empty() && waits.envs.is_empty());
+        snapshot.devices[0].health = Health::Unhealthy(Fault::new(HealthReason::Gone, "GPU-0 is gone"));
+        let waits = response(&pool, &snapshot, &[unit(0, 0)], &layout(), &complete());
+        assert!(waits.devices[0].host_path.ends_with("/GPU-0-is-gone"), "{waits:?}");
+    }
+    let (pool, mut snapshot) = injected("cdi");
+    snapshot.driver = Driver::Cdi(BTreeMap::new());
+    let waits = response(&pool, &snapshot, &[unit(0, 0)], &layout(), &complete());
+    assert!(waits.devices[0].host_path.ends_with("-has-no-CDI-name-any-more"), "{waits:?}");
+}
+
+#[test]
+fn two_replicas_of_a_card_are_that_card_once() {
+    let (_, mut snapshot) = cards();
+    let pool = pool("{name: gpu, kind: whole, replicas: 2}");
+    for device in &mut snapshot.devices {
+        device.units = (0..2).map(|replica| Unit::whole(format!("{}::r{replica}", device.name))).collect();
+    }
+    let ids: Vec<String> = snapshot.devices[0].units.iter().map(|unit| unit.id.clone()).collect();
+    let grant = grant(&pool, &snapshot, &ids, "f".repeat(32)).unwrap();
+    assert_eq!((grant.devices.len(), grant.ledger), (1, None));
+    let nodes = response(&pool, &snapshot, &ids, &layout(), &complete()).devices;
+    assert_eq!(nodes.len(), 3, "its device node once, and those of all: {nodes:?}");
 }
 
 fn unit(card: usize, part: usize) -> String {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::inventory::{Driver, Health, Inventory as _, Links, PoolDevice, Simulated, Unit};
+use firstlight_contract::pools::Pools;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -101,6 +102,19 @@ fn two_units_are_preferred_on_two_devices() {
     assert_eq!(preferred(Policy::Spread, &snapshot, &available, &[], 2), ["sim-0::0", "sim-1::0"]);
     let must = ["sim-0::2".to_owned()];
     assert_eq!(preferred(Policy::Spread, &snapshot, &available, &must, 2), ["sim-0::2", "sim-1::0"]);
+}
+
+#[test]
+fn replicas_come_from_different_cards() {
+    let pool = Pools::parse("pools: [{name: gpu, kind: whole, replicas: 2}]").unwrap().pools.remove(0);
+    let snapshot = devices(&[0, 0], 2);
+    let chosen = preferred(Policy::of(&pool), &snapshot, &units(&snapshot), &[], 2);
+    assert_eq!(chosen, ["card-0::0", "card-1::0"]);
+    let must = ["card-1::1".to_owned()];
+    assert_eq!(
+        preferred(Policy::of(&pool), &snapshot, &units(&snapshot), &must, 2),
+        ["card-1::1", "card-0::0"]
+    );
 }
 
 proptest! {

@@ -72,6 +72,38 @@ fn told(script: &[bool]) -> Vec<Vec<bool>> {
     seen
 }
 
+/// A pool whose driver comes in another way at each look.
+#[derive(Debug)]
+struct Ways(Mutex<VecDeque<Driver>>);
+
+impl Inventory for Ways {
+    fn probe(&self) -> Snapshot {
+        let driver = self.0.lock().unwrap().pop_front().unwrap();
+        Snapshot { driver, devices: Vec::new(), remark: None }
+    }
+}
+
+#[test]
+fn one_way_of_the_driver_stands_at_a_time_and_none_for_what_is_not_nvidias() {
+    let ways = [Driver::Runtime, Driver::Cdi(BTreeMap::new()), Driver::Foreign];
+    let inventory = Box::new(Ways(Mutex::new(ways.into())));
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let (mut prober, _snapshot) =
+        Prober::new("s", "firstlight.dev/s".into(), inventory, Arc::default(), Arc::clone(&metrics));
+    let said = || {
+        let mut text = Vec::new();
+        metrics.encode(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let lines = text.lines().filter(|line| line.starts_with("firstlight_pool_driver_info"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(said(), ["firstlight_pool_driver_info{mode=\"runtime\",pool=\"s\"} 1"]);
+    prober.look();
+    assert_eq!(said(), ["firstlight_pool_driver_info{mode=\"cdi\",pool=\"s\"} 1"]);
+    prober.look();
+    assert!(said().is_empty());
+}
+
 proptest! {
     #[test]
     fn a_device_is_healthy_while_it_never_failed_or_was_good_three_times_since(

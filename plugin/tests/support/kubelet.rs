@@ -4,7 +4,8 @@
 use firstlight_plugin::api::KUBELET_SOCKET;
 use firstlight_plugin::api::v1::pod_resources_lister_server::{PodResourcesLister, PodResourcesListerServer};
 use firstlight_plugin::api::v1::{
-    ContainerDevices, ContainerResources, ListPodResourcesRequest, ListPodResourcesResponse, PodResources,
+    AllocatableResourcesRequest, AllocatableResourcesResponse, ContainerDevices, ContainerResources,
+    ListPodResourcesRequest, ListPodResourcesResponse, PodResources,
 };
 use firstlight_plugin::api::v1beta1::device_plugin_client::DevicePluginClient;
 use firstlight_plugin::api::v1beta1::registration_server::{Registration, RegistrationServer};
@@ -41,6 +42,8 @@ pub struct State {
     pub refuse: u32,
     /// What PodResources lists: namespace, pod, container, resource, id.
     pub held: Vec<[String; 5]>,
+    /// Devices of other plugins that PodResources calls allocatable: resource, id.
+    pub allocatable: Vec<[String; 2]>,
     pub lists_served: u32,
     streams: JoinSet<()>,
 }
@@ -141,6 +144,11 @@ impl Kubelet {
         }
     }
 
+    /// Another vendor's plugin has a device from now on.
+    pub fn offer(&self, resource: &str, id: &str) {
+        self.state.lock().unwrap().allocatable.push([resource.to_owned(), id.to_owned()]);
+    }
+
     pub fn release(&self, pod: &str) {
         self.state.lock().unwrap().held.retain(|row| row[1] != pod);
     }
@@ -191,6 +199,23 @@ impl Registration for Handler {
 
 #[tonic::async_trait]
 impl PodResourcesLister for Handler {
+    async fn get_allocatable_resources(
+        &self,
+        _: Request<AllocatableResourcesRequest>,
+    ) -> Result<Response<AllocatableResourcesResponse>, Status> {
+        let state = self.0.lock().unwrap();
+        let own =
+            state.plugins.iter().filter(|(_, plugin)| plugin.stream_open).flat_map(|(resource, plugin)| {
+                let healthy =
+                    plugin.lists.last().into_iter().flatten().filter(|(_, health)| health == "Healthy");
+                healthy.map(|(id, _)| [resource.clone(), id.clone()])
+            });
+        let devices = own.chain(state.allocatable.iter().cloned());
+        let devices =
+            devices.map(|[resource_name, id]| ContainerDevices { resource_name, device_ids: vec![id] });
+        Ok(Response::new(AllocatableResourcesResponse { devices: devices.collect() }))
+    }
+
     async fn list(
         &self,
         _: Request<ListPodResourcesRequest>,

@@ -5,7 +5,7 @@ use super::node::Node;
 use super::{Fields, Mistakes, Pool, PoolSpec};
 use crate::card;
 
-/// Most shares of a card.
+/// Most shares of a card, and most replicas.
 pub const MAX_SHARES: u32 = 64;
 /// Smaller shares hold no context.
 const SMALLEST: u64 = 64 << 20;
@@ -42,10 +42,29 @@ pub enum Selector {
 /// How NVIDIA's driver gets into a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriverMode {
-    /// As the node allows; in this version always `direct`.
+    /// `Direct` where the node's libraries are in order, else `Cdi` where a specification names the cards.
     Auto,
     /// We mount the node's libraries.
     Direct,
+    /// The container runtime injects it by a CDI specification on the node.
+    Cdi,
+    /// NVIDIA's container runtime injects it.
+    Runtime,
+}
+
+impl DriverMode {
+    /// All modes.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Direct, Self::Cdi, Self::Runtime];
+
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Direct => "direct",
+            Self::Cdi => "cdi",
+            Self::Runtime => "runtime",
+        }
+    }
 }
 
 /// How a card is divided.
@@ -118,12 +137,22 @@ pub(super) fn overlaps(pools: &[(usize, Pool)], mistakes: &mut Mistakes) {
 
 impl Fields<'_> {
     pub(super) fn whole(&mut self) -> Option<PoolSpec> {
-        self.only(&["name", "kind", "cudart", "devices", "driver"]);
-        Some(PoolSpec::Whole { cards: self.cards()? })
+        self.only(&["name", "kind", "cudart", "devices", "driver", "replicas"]);
+        let (cards, replicas) = (self.cards(), self.number("replicas", 1, MAX_SHARES));
+        Some(PoolSpec::Whole { cards: cards?, replicas: replicas? })
     }
 
     pub(super) fn slice(&mut self) -> Option<PoolSpec> {
-        self.only(&["name", "kind", "cudart", "devices", "driver", "slices", "sizes", "memory", "placement"]);
+        if let Some(found) = self.node.get("replicas") {
+            let problem = format!(
+                "{found}; replicas share a card without a quota, and are of kind whole; parts of kind slice are counted by \
+                 slices or sizes"
+            );
+            self.wrong("replicas", problem);
+        }
+        let keys = ["name", "kind", "cudart", "devices", "driver", "slices", "sizes", "memory", "placement"];
+        // What is wrong with replicas has been said.
+        self.only(&[&keys[..], &["replicas"]].concat());
         let (cards, placement) = (self.cards(), self.placement());
         let (shares, memory) = (self.shares(), self.memory());
         if let (Some(Shares::Sizes(sizes)), Ok(Some(memory))) = (&shares, memory) {
@@ -176,22 +205,20 @@ impl Fields<'_> {
     }
 
     fn driver_mode(&mut self) -> Option<DriverMode> {
-        let problem = match self.node.get("driver") {
+        let found = match self.node.get("driver") {
             None | Some(Node::Null) => return Some(DriverMode::Auto),
-            Some(Node::Text(word)) => match word.as_str() {
-                "auto" => return Some(DriverMode::Auto),
-                "direct" => return Some(DriverMode::Direct),
-                "cdi" | "runtime" => {
-                    format!(
-                        "{word:?} is not there yet: this version mounts the driver itself; allowed are auto, direct"
-                    )
-                }
-                _ => format!("{word:?}; allowed are auto, direct"),
-            },
-            Some(other) => format!("{other}; allowed are auto, direct"),
+            Some(found) => found,
         };
-        self.wrong("driver", problem);
-        None
+        let mode = DriverMode::ALL
+            .into_iter()
+            .find(|mode| matches!(found, Node::Text(word) if word == mode.as_str()));
+        if mode.is_none() {
+            self.wrong(
+                "driver",
+                format!("{found}; allowed are {}", DriverMode::ALL.map(DriverMode::as_str).join(", ")),
+            );
+        }
+        mode
     }
 
     fn shares(&mut self) -> Option<Shares> {

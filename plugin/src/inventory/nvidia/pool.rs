@@ -1,19 +1,21 @@
 //! A pool of real cards, whole or in parts: which of the node's cards are in it, and which of them can be given.
 
 use super::cards::{Card, CardFault, Found};
+use super::cdi::{Reader, Specs};
 use super::driver::{self, DriverSet};
 use super::root::NodeRoot;
 use super::told::Told;
+use crate::foreign::Foreign;
 use crate::inventory::{
     DeviceNode, Direct, Driver, Fault, Health, Inventory, Links, PoolDevice, Snapshot, Unit,
 };
 use crate::prober::knowledge::Knowledge;
 use firstlight_contract::grant::Device;
-use firstlight_contract::metrics::HealthReason;
+use firstlight_contract::metrics::{DriverWay, HealthReason};
 use firstlight_contract::names::label::CARDS;
-use firstlight_contract::pools::cards::{Cards, Selection, Shares};
+use firstlight_contract::pools::cards::{Cards, DriverMode, Selection, Shares};
 use firstlight_contract::pools::{Pool, PoolSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -31,8 +33,10 @@ const CONTEXT: u64 = 256 << 20;
 #[derive(Debug)]
 pub struct Nvidia {
     root: NodeRoot,
+    specs: Reader,
     claims: Claims,
     knowledge: Arc<Knowledge>,
+    foreign: Arc<Foreign>,
     /// Every card that was ever seen: one that is gone stays in the list, because the kubelet would otherwise
     /// forget why a pod has no GPU any more.
     known: Mutex<BTreeMap<String, Card>>,
@@ -44,13 +48,15 @@ pub struct Claims {
     pool: String,
     selection: Selection,
     parts: Parts,
+    driver: DriverMode,
     others: Vec<(String, Selection)>,
 }
 
 /// How the pool gives its cards.
 #[derive(Clone, Debug)]
 enum Parts {
-    Whole,
+    /// So many times each.
+    Whole(u32),
     Shares(Shares, Option<u64>),
 }
 
@@ -59,12 +65,16 @@ enum Parts {
 pub struct Surroundings {
     /// The driver's libraries, or what is wrong with them.
     pub driver: Result<DriverSet, String>,
+    /// The node's CDI specifications, where the pool may need them.
+    pub specs: Specs,
     /// The device nodes that are there, such as `/dev/nvidia0`.
     pub nodes: Vec<PathBuf>,
     /// What the kubelet calls the node's root.
     pub host: NodeRoot,
     /// What NVML says, through the prober.
     pub told: Told,
+    /// Resources under which somebody else serves the node's cards.
+    pub foreign: BTreeSet<String>,
 }
 
 impl Nvidia {
@@ -72,7 +82,8 @@ impl Nvidia {
     pub fn new(pool: &Pool, cards: &Cards, all: &[Pool], root: NodeRoot, knowledge: Arc<Knowledge>) -> Self {
         let parts = match &pool.spec {
             PoolSpec::Slice { shares, memory_bytes, .. } => Parts::Shares(shares.clone(), *memory_bytes),
-            _ => Parts::Whole,
+            PoolSpec::Whole { replicas, .. } => Parts::Whole(*replicas),
+            _ => Parts::Whole(1),
         };
         let others = all.iter().filter(|other| other.name != pool.name);
         let others = others.filter_map(|other| Some((other.name.clone(), other.cards()?.devices.clone())));
@@ -80,9 +91,17 @@ impl Nvidia {
             pool: pool.name.clone(),
             selection: cards.devices.clone(),
             parts,
+            driver: cards.driver,
             others: others.collect(),
         };
-        Self { root, claims, knowledge, known: Mutex::default() }
+        let (specs, foreign) = (Reader::new(root.clone()), Arc::default());
+        Self { root, specs, claims, knowledge, foreign, known: Mutex::default() }
+    }
+
+    /// The same, on a node where other device plugins are looked for.
+    #[must_use]
+    pub fn beside(self, foreign: Arc<Foreign>) -> Self {
+        Self { foreign, ..self }
     }
 
     fn surroundings(&self, found: &Found) -> Surroundings {
@@ -101,7 +120,13 @@ impl Nvidia {
             self.knowledge.driver_gone();
         }
         let told = self.knowledge.told(Instant::now());
-        Surroundings { driver, nodes, host: self.root.clone(), told }
+        let specs = match self.claims.driver {
+            DriverMode::Cdi => self.specs.read(),
+            DriverMode::Auto if driver.is_err() => self.specs.read(),
+            _ => Specs::default(),
+        };
+        let foreign = self.foreign.resources();
+        Surroundings { driver, specs, nodes, host: self.root.clone(), told, foreign }
     }
 }
 
@@ -127,8 +152,9 @@ pub fn judge(
     let mut cards: Vec<&Card> =
         known.values().filter(|card| claims.selection.holds(&card.uuid, &card.pci, &card.model)).collect();
     cards.sort_by(|one, other| (&one.pci, &one.uuid).cmp(&(&other.pci, &other.uuid)));
+    let driver = way(claims.driver, &cards, found, surroundings);
     let devices: Vec<PoolDevice> =
-        cards.into_iter().map(|card| device(claims, card, found, surroundings)).collect();
+        cards.into_iter().map(|card| device(claims, card, &driver, found, surroundings)).collect();
     let remark = match (devices.is_empty(), found.nothing()) {
         (true, Some(nothing)) => Some(nothing),
         (true, None) => Some(format!(
@@ -137,21 +163,39 @@ pub fn judge(
         )),
         (false, _) => found.unnamed(),
     };
-    let control = CONTROL.iter().map(|(name, _)| Path::new(name));
-    let control = control.filter(|name| surroundings.nodes.iter().any(|node| node == name));
-    let driver = Direct {
-        set: surroundings.driver.clone().ok(),
-        control: control.map(|name| surroundings.node(name)).collect(),
-    };
-    Snapshot { driver: Driver::Direct(driver), devices, remark }
+    Snapshot { driver, devices, remark }
 }
 
-fn device(claims: &Claims, card: &Card, found: &Found, surroundings: &Surroundings) -> PoolDevice {
+/// How the driver gets into the pool's containers, the same for all cards of a node.
+fn way(mode: DriverMode, cards: &[&Card], found: &Found, surroundings: &Surroundings) -> Driver {
+    let names = || -> BTreeMap<String, String> {
+        let name = |card: &&Card| Some((card.uuid.clone(), surroundings.cdi_name(card, found).ok()?));
+        cards.iter().filter_map(name).collect()
+    };
+    match mode {
+        DriverMode::Runtime => Driver::Runtime,
+        DriverMode::Cdi => Driver::Cdi(names()),
+        DriverMode::Auto if surroundings.driver.is_err() => {
+            let names = names();
+            if names.is_empty() { Driver::Direct(surroundings.direct()) } else { Driver::Cdi(names) }
+        }
+        DriverMode::Auto | DriverMode::Direct => Driver::Direct(surroundings.direct()),
+    }
+}
+
+fn device(
+    claims: &Claims,
+    card: &Card,
+    driver: &Driver,
+    found: &Found,
+    surroundings: &Surroundings,
+) -> PoolDevice {
     let told = &surroundings.told;
     let (units, divided) = claims.units(card, told.memory(&card.uuid));
     let fault = gone(card, found)
         .or_else(|| claims.contested(card))
-        .or_else(|| surroundings.fault(card))
+        .or_else(|| surroundings.served(&claims.pool))
+        .or_else(|| surroundings.fault(card, driver, found))
         .or_else(|| told.fault(card, &shown(card)))
         .or(divided);
     PoolDevice {
@@ -211,7 +255,11 @@ impl Claims {
     fn units(&self, card: &Card, real: Option<u64>) -> (Vec<Unit>, Option<Fault>) {
         let unit = |index: usize, quota_bytes| Unit { id: format!("{}::{index}", card.uuid), quota_bytes };
         match &self.parts {
-            Parts::Whole => (vec![Unit::whole(card.uuid.clone())], None),
+            Parts::Whole(1) => (vec![Unit::whole(card.uuid.clone())], None),
+            Parts::Whole(replicas) => {
+                let replica = |number| Unit::whole(format!("{}::r{number}", card.uuid));
+                ((0..*replicas).map(replica).collect(), None)
+            }
             Parts::Shares(Shares::Sizes(sizes), _) => {
                 let all = sizes.iter().fold(0_u64, |all, size| all.saturating_add(*size));
                 let units = sizes.iter().enumerate().map(|(index, size)| unit(index, Some(*size)));
@@ -263,8 +311,38 @@ impl Surroundings {
         self.nodes.iter().any(|node| node == Path::new(name))
     }
 
+    /// Why no card is this plugin's to give.
+    fn served(&self, pool: &str) -> Option<Fault> {
+        let names: Vec<&str> = self.foreign.iter().map(String::as_str).collect();
+        (!names.is_empty()).then(|| {
+            let sentence = format!(
+                "another device plugin serves this node's NVIDIA cards as {}, and the pool {pool:?} would give them a second \
+                 time; take that plugin off the node (NVIDIA's GPU operator: kubectl label node NAME \
+                 nvidia.com/gpu.deploy.device-plugin=false), or use a pool of kind observer beside it; if it serves other \
+                 things than the pools' cards, name the resource in plugin.ignoredResources",
+                names.join(", ")
+            );
+            Fault::new(HealthReason::ForeignPlugin, sentence)
+        })
+    }
+
+    /// The node's own driver.
+    fn direct(&self) -> Direct {
+        let control = CONTROL.iter().map(|(name, _)| Path::new(name));
+        let control = control.filter(|name| self.nodes.iter().any(|node| node == name));
+        Direct { set: self.driver.clone().ok(), control: control.map(|name| self.node(name)).collect() }
+    }
+
+    /// Under which name a container runtime knows the card, or why under none.
+    fn cdi_name(&self, card: &Card, found: &Found) -> Result<String, String> {
+        // NVML numbers the cards that it can open in the order of their places; with others between them ours may differ.
+        let all = found.nameless.is_empty() && found.cards.iter().all(|card| card.fault.is_none());
+        let index = found.cards.iter().position(|known| known.uuid == card.uuid).filter(|_| all);
+        self.specs.name_of(card, index, found.module.as_deref())
+    }
+
     /// Why a card that is there cannot be used.
-    fn fault(&self, card: &Card) -> Option<Fault> {
+    fn fault(&self, card: &Card, driver: &Driver, found: &Found) -> Option<Fault> {
         let shown = shown(card);
         match card.fault {
             Some(CardFault::OffTheBus) => {
@@ -283,8 +361,20 @@ impl Surroundings {
             }
             None => {}
         }
-        if let Err(sentence) = &self.driver {
-            return Some(Fault::new(HealthReason::Driver, sentence.clone()));
+        if let (Err(sentence), true) =
+            (&self.driver, found.module.is_none() || driver.way() == Some(DriverWay::Direct))
+        {
+            // With `auto` either would do.
+            let neither = self.specs.is_some().then(|| self.cdi_name(card, found).err()).flatten();
+            let neither = neither.map(|why| format!("; nor by CDI: {why}")).unwrap_or_default();
+            return Some(Fault::new(HealthReason::Driver, format!("{sentence}{neither}")));
+        }
+        match driver {
+            Driver::Cdi(_) => {
+                return self.cdi_name(card, found).err().map(|why| Fault::new(HealthReason::Cdi, why));
+            }
+            Driver::Runtime => return None,
+            _ => {}
         }
         let Some(minor) = card.minor else {
             let sentence = format!("{shown} has no device node: the kernel module names no minor for it");

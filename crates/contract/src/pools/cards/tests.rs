@@ -15,7 +15,7 @@ fn mistakes(yaml: &str) -> Vec<String> {
 #[test]
 fn a_pool_of_whole_cards_has_all_of_them_unless_told() {
     let cards = Cards { devices: Selection::All, driver: DriverMode::Auto };
-    assert_eq!(spec("{name: gpu, kind: whole}"), PoolSpec::Whole { cards });
+    assert_eq!(spec("{name: gpu, kind: whole}"), PoolSpec::Whole { cards, replicas: 1 });
 }
 
 #[test]
@@ -28,7 +28,35 @@ fn cards_are_named_by_uuid_place_or_model() {
         Selector::Pci("00000000:41:00.0".to_owned()),
         Selector::Model("*A40".to_owned()),
     ]);
-    assert_eq!(spec, PoolSpec::Whole { cards: Cards { devices, driver: DriverMode::Direct } });
+    let cards = Cards { devices, driver: DriverMode::Direct };
+    assert_eq!(spec, PoolSpec::Whole { cards, replicas: 1 });
+}
+
+#[test]
+fn the_driver_comes_in_one_of_four_ways() {
+    for mode in DriverMode::ALL {
+        for kind in ["whole", "slice, slices: 2"] {
+            let pools = format!("pools:\n- {{name: gpu, kind: {kind}, driver: {}}}\n", mode.as_str());
+            let pool = Pools::parse(&pools).unwrap().pools.remove(0);
+            assert_eq!(pool.cards().unwrap().driver, mode);
+        }
+    }
+}
+
+#[test]
+fn a_whole_card_may_be_given_several_times_and_a_part_may_not() {
+    let replicas = |yaml| match spec(yaml) {
+        PoolSpec::Whole { replicas, .. } => replicas,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(replicas("{name: gpu, kind: whole, replicas: 64}"), 64);
+    let found = mistakes(
+        "pools:\n- {name: a, kind: whole, devices: [\"*A40\"], replicas: 65}\n\
+         - {name: b, kind: slice, devices: [\"*T4\"], slices: 2, replicas: 4}\n",
+    );
+    let wanted = "pools[1].replicas: 4; replicas share a card without a quota, and are of kind whole; parts of kind slice \
+                  are counted by slices or sizes";
+    assert_eq!(found, ["pools[0].replicas: 65; wanted a number from 1 to 64", wanted]);
 }
 
 #[test]
@@ -50,7 +78,7 @@ fn a_card_is_divided_equally_or_by_sizes() {
 #[test]
 fn all_mistakes_come_at_once() {
     let found = mistakes(
-        "pools:\n- {name: a, kind: whole, devices: [GPU-1, 7], driver: cdi, slices: 2}\n\
+        "pools:\n- {name: a, kind: whole, devices: [GPU-1, 7], driver: [cdi], slices: 2}\n\
          - {name: b, kind: slice, devices: [\"*H100*\"]}\n\
          - {name: c, kind: slice, devices: [\"*L4\"], slices: 2, sizes: [1GiB], placement: heap}\n\
          - {name: d, kind: slice, devices: [\"*T4\"], sizes: [8GB, 16GiB], memory: 1MiB}\n\
@@ -61,7 +89,7 @@ fn all_mistakes_come_at_once() {
         "pools[0].slices: unknown key for this kind",
         "pools[0].devices[0]: \"GPU-1\"; wanted a UUID",
         "pools[0].devices[1]: 7; wanted a UUID",
-        "pools[0].driver: \"cdi\" is not there yet: this version mounts the driver itself; allowed are auto, direct",
+        "pools[0].driver: a list; allowed are auto, direct, cdi, runtime",
         "pools[1].slices: missing; wanted a number of equal parts",
         "pools[2].sizes: stands beside slices",
         "pools[2].placement: \"heap\"; allowed are spread, pack",

@@ -224,3 +224,86 @@ fn an_error_that_the_driver_reports_takes_one_card_from_the_pool_until_the_drive
     }
     assert!(pool.probe().devices[0].health.is_healthy());
 }
+
+const CDI: &str = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n\
+    - {name: \"0\", containerEdits: {deviceNodes: [{path: /dev/nvidia0}]}}\n";
+
+fn way(snapshot: &Snapshot) -> &'static str {
+    snapshot.driver.way().unwrap().as_str()
+}
+
+#[test]
+fn a_card_that_cdi_names_is_given_by_that_name_and_needs_no_driver_of_the_node() {
+    let node = FakeNode::with_cards(2);
+    let pool = pool(&node, "- {name: gpu, kind: whole, driver: cdi}");
+    let none = pool.probe();
+    assert!(
+        fault(&none, 0).starts_with("no CDI specification of the kind nvidia.com/gpu lies in /etc/cdi or")
+    );
+    node.write("etc/cdi/nvidia.yaml", CDI);
+    let snapshot = pool.probe();
+    assert!(snapshot.devices[0].health.is_healthy(), "{snapshot:?}");
+    let names = BTreeMap::from([(uuid(0), "nvidia.com/gpu=0".to_owned())]);
+    assert_eq!(snapshot.driver, Driver::Cdi(names), "what has no name is not in it");
+    let Health::Unhealthy(fault) = &snapshot.devices[1].health else { panic!("{snapshot:?}") };
+    assert_eq!(fault.reason, HealthReason::Cdi);
+    let start = format!("{} (NVIDIA A40, 00000000:42:00.0) has no CDI name: /etc/cdi/nvidia.yaml", uuid(1));
+    assert!(fault.sentence.starts_with(&start), "{}", fault.sentence);
+}
+
+#[test]
+fn by_itself_a_pool_takes_the_nodes_driver_then_cdi_and_says_what_is_wrong_with_both() {
+    let node = FakeNode::with_cards(1);
+    let (whole, direct) = (pool(&node, WHOLE), pool(&node, "- {name: gpu, kind: whole, driver: direct}"));
+    let neither = whole.probe();
+    assert_eq!((way(&neither), fault(&neither, 0).contains("nor by CDI")), ("direct", false));
+    node.write("etc/cdi/other.yaml", "kind: acme.org/card");
+    assert!(fault(&whole.probe(), 0).contains("; nor by CDI: no CDI specification"));
+    node.write("etc/cdi/nvidia.yaml", CDI);
+    let cdi = whole.probe();
+    assert_eq!((way(&cdi), cdi.unusable()), ("cdi", None));
+    assert!(direct.probe().unusable().is_some(), "that was not asked for");
+    node.driver(DEBIAN, VERSION);
+    assert_eq!(way(&whole.probe()), "direct");
+    assert_eq!(direct.probe().unusable(), None);
+}
+
+#[test]
+fn nvidias_runtime_needs_the_kernel_module_alone() {
+    let node = FakeNode::with_cards(1);
+    let pool = pool(&node, "- {name: shared, kind: slice, slices: 2, memory: 24GiB, driver: runtime}");
+    node.remove("dev");
+    let snapshot = pool.probe();
+    assert_eq!((snapshot.unusable(), &snapshot.driver), (None, &Driver::Runtime));
+    assert_eq!(snapshot.devices[0].units[0].quota_bytes, Some(12 << 30), "a quota holds whoever injects");
+    node.unload();
+    assert!(fault(&pool.probe(), 0).contains("modprobe nvidia"));
+}
+
+#[test]
+fn beside_another_device_plugin_no_card_is_given_until_it_is_gone() {
+    let node = node(2);
+    let foreign = Arc::new(Foreign::default());
+    let pool = pool(&node, WHOLE).beside(Arc::clone(&foreign));
+    assert_eq!(pool.probe().unusable(), None);
+    let start = Instant::now();
+    foreign.hear(["nvidia.com/gpu", "nvidia.com/mig-1g.5gb"], start);
+    let snapshot = pool.probe();
+    for device in &snapshot.devices {
+        let Health::Unhealthy(fault) = &device.health else { panic!("{snapshot:?}") };
+        assert_eq!(fault.reason, HealthReason::ForeignPlugin);
+        let wanted = "another device plugin serves this node's NVIDIA cards as nvidia.com/gpu, nvidia.com/mig-1g.5gb, and the \
+                      pool \"gpu\" would give them a second time; take that plugin off the node";
+        assert!(fault.sentence.starts_with(wanted), "{}", fault.sentence);
+    }
+    foreign.hear([], start + std::time::Duration::from_secs(61));
+    assert_eq!(pool.probe().unusable(), None);
+}
+
+#[test]
+fn a_card_that_is_given_several_times_has_a_unit_for_each() {
+    let node = node(1);
+    let snapshot = pool(&node, "- {name: gpu, kind: whole, replicas: 3}").probe();
+    assert_eq!(ids(&snapshot), ["r0", "r1", "r2"].map(|end| format!("{}::{end}", uuid(0))));
+    assert!(snapshot.devices[0].units.iter().all(|unit| unit.quota_bytes.is_none() && unit.id.len() <= 63));
+}
