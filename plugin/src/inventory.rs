@@ -63,8 +63,8 @@ pub struct PoolDevice {
     /// What a grant says about a whole device; `None` where the driver is not ours and its devices are not
     /// known.
     pub granted: Option<Device>,
-    /// Its device node, where it has one.
-    pub node: Option<DeviceNode>,
+    /// Its device nodes, where it has some.
+    pub nodes: Vec<DeviceNode>,
     /// The parts that the kubelet hands out.
     pub units: Vec<Unit>,
 }
@@ -173,6 +173,6 @@ pub fn of(
         }
         PoolSpec::Observer { seats } => Box::new(Observer::new(*seats)),
         PoolSpec::Custom { driver, devices } => Box::new(Custom::new(driver.into(), *devices)),
-        PoolSpec::Whole { cards: which } | PoolSpec::Slice { cards: which, .. } => Box::new(cards(which)),
+        PoolSpec::Whole { cards: which, .. } | PoolSpec::Slice { cards: which, .. } => Box::new(cards(which)),
     }
 }

@@ -189,11 +189,20 @@ impl<'a> Given<'a> {
             if let Health::Unhealthy(fault) = &device.health {
                 return Err(fault.sentence.clone());
             }
-            let node = device.node.as_ref().ok_or_else(|| format!("{} has no device node", device.name))?;
-            cards.insert(ordinal, node);
+            if device.nodes.is_empty() {
+                return Err(format!("{} has no device node", device.name));
+            }
+            cards.insert(ordinal, &device.nodes);
         }
         let set = direct.set.as_ref().ok_or("the driver's libraries are not in order")?;
-        Ok(Self { set, nodes: cards.into_values().chain(&direct.control).collect() })
+        // Two instances of a card have its node in common.
+        let mut nodes: Vec<&DeviceNode> = Vec::new();
+        for node in cards.into_values().flatten().chain(&direct.control) {
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        }
+        Ok(Self { set, nodes })
     }
 }
 

@@ -32,7 +32,7 @@ const LABELS: [(&str, &str); 16] = [
         "reason",
         "why a device is unhealthy: `gone`, `off-the-bus`, `excluded`, `contested` (two pools claim it), `driver`, \
          `device-node`, `memory-unknown`, `memory-exceeded`; from the prober: `mig`, `xid`, `ecc`, \
-         `lost`, `nvml-hangs`",
+         `lost`, `nvml-hangs`, `compute-mode`",
     ),
     ("code", "a gRPC code, such as `OK` or `InvalidArgument`"),
     ("result", "`ok` or `error`"),

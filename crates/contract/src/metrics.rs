@@ -172,11 +172,13 @@ pub enum HealthReason {
     Lost,
     /// NVML does not answer when it is asked about it.
     NvmlHangs,
+    /// Its compute mode refuses contexts that the pool needs.
+    ComputeMode,
 }
 
 impl HealthReason {
     /// All values, in the table's order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Gone,
         Self::OffTheBus,
         Self::Excluded,
@@ -190,6 +192,7 @@ impl HealthReason {
         Self::Ecc,
         Self::Lost,
         Self::NvmlHangs,
+        Self::ComputeMode,
     ];
 
     /// The label's value.
@@ -208,6 +211,7 @@ impl HealthReason {
             Self::Ecc => "ecc",
             Self::Lost => "lost",
             Self::NvmlHangs => "nvml-hangs",
+            Self::ComputeMode => "compute-mode",
         }
     }
 }

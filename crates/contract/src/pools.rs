@@ -20,11 +20,15 @@
 //!     kind: whole            # a real card for one container at a time
 //!     devices: all           # or a list of UUIDs, PCI ids and models ("*A40"); a card is in exactly one pool
 //!     driver: auto           # auto or direct: the node's libraries, mounted by us
+//!   - name: tenth
+//!     kind: whole
+//!     mig: 1g.10gb           # MIG instances with this profile, of the cards in `devices` that have MIG on
 //!   - name: shared
 //!     kind: slice
 //!     devices: ["*L4"]
 //!     slices: 4              # equal parts of each card; or sizes: [8GiB, 16GiB]
 //!     memory: 24GiB          # of each card, for equal parts
+//!     contextMemory: 256MiB  # what each process is charged for its context on a card
 //!     placement: spread      # or pack: where several parts for one container come from
 //! ```
 //!
@@ -38,6 +42,8 @@ use std::fmt;
 
 pub mod bytes;
 pub mod cards;
+mod context;
+pub mod mig;
 mod node;
 
 use cards::{Cards, Placement, Shares};
@@ -82,6 +88,8 @@ pub enum PoolSpec {
     Whole {
         /// Which.
         cards: Cards,
+        /// In place of the cards, their MIG instances with this profile.
+        mig: Option<String>,
     },
     /// Real cards in parts, each with a memory quota.
     Slice {
@@ -91,6 +99,8 @@ pub enum PoolSpec {
         shares: Shares,
         /// Memory of each card, where the configuration says it.
         memory_bytes: Option<u64>,
+        /// What each process is charged for its context on a card.
+        context_bytes: u64,
         /// Where several parts for one container come from.
         placement: Placement,
     },
@@ -140,7 +150,15 @@ impl Pool {
     /// Which cards, in pools of real ones.
     pub const fn cards(&self) -> Option<&Cards> {
         match &self.spec {
-            PoolSpec::Whole { cards } | PoolSpec::Slice { cards, .. } => Some(cards),
+            PoolSpec::Whole { cards, .. } | PoolSpec::Slice { cards, .. } => Some(cards),
+            _ => None,
+        }
+    }
+
+    /// The profile, in pools of MIG instances.
+    pub fn mig(&self) -> Option<&str> {
+        match &self.spec {
+            PoolSpec::Whole { mig, .. } => mig.as_deref(),
             _ => None,
         }
     }

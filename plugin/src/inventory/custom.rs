@@ -46,7 +46,7 @@ impl Inventory for Custom {
                 health: health.clone(),
                 numa: None,
                 granted: None,
-                node: None,
+                nodes: Vec::new(),
                 units: vec![Unit::whole(id)],
             }
         };

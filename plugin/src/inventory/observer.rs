@@ -22,7 +22,7 @@ impl Inventory for Observer {
             health: Health::Healthy,
             numa: None,
             granted: None,
-            node: None,
+            nodes: Vec::new(),
             units: vec![Unit::whole(seat.clone())],
         };
         Snapshot { driver: Driver::Foreign, devices: self.seats.iter().map(device).collect(), remark: None }

@@ -45,7 +45,7 @@ impl Inventory for Scripted {
             health: if works { Health::Healthy } else { Health::Unhealthy(fault) },
             numa: Some(1),
             granted: None,
-            node: None,
+            nodes: Vec::new(),
             units: ["GPU-1::0", "GPU-1::1"].map(|id| Unit::whole(id.to_owned())).into(),
         };
         Snapshot { driver: Driver::Simulator, devices: vec![device], remark: None }

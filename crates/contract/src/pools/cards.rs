@@ -7,7 +7,7 @@ use crate::card;
 
 /// Most shares of a card.
 pub const MAX_SHARES: u32 = 64;
-/// Smaller shares hold no context.
+/// Smaller contexts and shares are on no card.
 const SMALLEST: u64 = 64 << 20;
 
 /// Which cards of a node are in a pool, and how their driver gets into containers.
@@ -98,18 +98,23 @@ impl Selection {
     }
 }
 
-/// A card is in exactly one pool: what two of them certainly both claim is a mistake, with both names.
+/// A card is in exactly one pool: what two of them certainly both claim is a mistake, with both names. Instances are
+/// apart: whether MIG is on decides whether a card is given itself or its instances, and these go by their profile.
 pub(super) fn overlaps(pools: &[(usize, Pool)], mistakes: &mut Mistakes) {
-    let claims: Vec<(usize, &str, &Selection)> = pools
-        .iter()
-        .filter_map(|(index, pool)| Some((*index, pool.name.as_str(), &pool.cards()?.devices)))
-        .collect();
-    for (position, (index, name, selection)) in claims.iter().enumerate() {
+    let claims: Vec<(usize, &Pool, &Selection)> =
+        pools.iter().filter_map(|(index, pool)| Some((*index, pool, &pool.cards()?.devices))).collect();
+    for (position, (index, pool, selection)) in claims.iter().enumerate() {
         for (_, earlier, other) in claims.iter().take(position) {
-            if let Some(common) = selection.common(other) {
-                let problem = format!(
-                    "{common} would be in the pools {earlier:?} and {name:?}; a card is in exactly one pool"
-                );
+            let common = selection.common(other).filter(|_| pool.mig() == earlier.mig());
+            if let Some(common) = common {
+                let rule = match pool.mig() {
+                    None => "a card is in exactly one pool".to_owned(),
+                    Some(profile) => {
+                        format!("a card's instances of the profile {profile} are in exactly one pool")
+                    }
+                };
+                let problem =
+                    format!("{common} would be in the pools {:?} and {:?}; {rule}", earlier.name, pool.name);
                 mistakes.add(&format!("pools[{index}].devices"), problem);
             }
         }
@@ -118,14 +123,26 @@ pub(super) fn overlaps(pools: &[(usize, Pool)], mistakes: &mut Mistakes) {
 
 impl Fields<'_> {
     pub(super) fn whole(&mut self) -> Option<PoolSpec> {
-        self.only(&["name", "kind", "cudart", "devices", "driver"]);
-        Some(PoolSpec::Whole { cards: self.cards()? })
+        self.only(&["name", "kind", "cudart", "devices", "driver", "mig"]);
+        let (cards, mig) = (self.cards(), self.mig());
+        Some(PoolSpec::Whole { cards: cards?, mig: mig.ok()? })
     }
 
     pub(super) fn slice(&mut self) -> Option<PoolSpec> {
-        self.only(&["name", "kind", "cudart", "devices", "driver", "slices", "sizes", "memory", "placement"]);
+        self.only(&[
+            "name",
+            "kind",
+            "cudart",
+            "devices",
+            "driver",
+            "slices",
+            "sizes",
+            "memory",
+            "contextMemory",
+            "placement",
+        ]);
         let (cards, placement) = (self.cards(), self.placement());
-        let (shares, memory) = (self.shares(), self.memory());
+        let (shares, memory, context) = (self.shares(), self.memory(), self.context());
         if let (Some(Shares::Sizes(sizes)), Ok(Some(memory))) = (&shares, memory) {
             let all = sizes.iter().fold(0_u64, |all, size| all.saturating_add(*size));
             if all > memory {
@@ -134,12 +151,9 @@ impl Fields<'_> {
                 return None;
             }
         }
-        Some(PoolSpec::Slice {
-            cards: cards?,
-            shares: shares?,
-            memory_bytes: memory.ok()?,
-            placement: placement?,
-        })
+        let (shares, memory_bytes, context_bytes) = (shares?, memory.ok()?, context?);
+        self.room(&shares, memory_bytes, context_bytes).then_some(())?;
+        Some(PoolSpec::Slice { cards: cards?, shares, memory_bytes, context_bytes, placement: placement? })
     }
 
     fn cards(&mut self) -> Option<Cards> {
@@ -238,7 +252,7 @@ impl Fields<'_> {
         }
     }
 
-    fn bytes(&mut self, key: &str, node: &Node) -> Option<u64> {
+    pub(super) fn bytes(&mut self, key: &str, node: &Node) -> Option<u64> {
         let found = match node {
             Node::Text(text) => bytes::parse(text).filter(|bytes| *bytes >= SMALLEST),
             _ => None,

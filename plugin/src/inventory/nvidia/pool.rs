@@ -1,9 +1,11 @@
-//! A pool of real cards, whole or in parts: which of the node's cards are in it, and which of them can be given.
+//! A pool of real cards, whole or in parts: which of the node's cards are in it, and which of them can be given. Pools of
+//! MIG instances: [`super::mig`].
 
 use super::cards::{Card, CardFault, Found};
 use super::driver::{self, DriverSet};
+use super::mig::{self, Capability, Instances};
 use super::root::NodeRoot;
-use super::told::Told;
+use super::told::{self, Told};
 use crate::inventory::{DeviceNode, Direct, Driver, Fault, Health, Inventory, PoolDevice, Snapshot, Unit};
 use crate::prober::knowledge::Knowledge;
 use firstlight_contract::grant::Device;
@@ -21,9 +23,6 @@ const CONTROL: [(&str, bool); 3] =
     [("/dev/nvidiactl", true), ("/dev/nvidia-uvm", true), ("/dev/nvidia-uvm-tools", false)];
 /// Quotas of equal parts are whole multiples of the driver's allocation granularity.
 const GRANULE: u64 = 2 << 20;
-/// What a context is charged in each process. NVIDIA's driver takes 100 to 500 MiB of a card, by model and version, and
-/// no call of the process asks for it.
-const CONTEXT: u64 = 256 << 20;
 
 /// A pool of real cards on this node.
 #[derive(Debug)]
@@ -33,7 +32,16 @@ pub struct Nvidia {
     knowledge: Arc<Knowledge>,
     /// Every card that was ever seen: one that is gone stays in the list, because the kubelet would otherwise
     /// forget why a pod has no GPU any more.
-    known: Mutex<BTreeMap<String, Card>>,
+    known: Mutex<Known>,
+}
+
+/// What was ever seen.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Cards by UUID.
+    pub cards: BTreeMap<String, Card>,
+    /// Their MIG instances.
+    pub instances: Instances,
 }
 
 /// What this pool and the others claim.
@@ -42,6 +50,9 @@ pub struct Claims {
     pool: String,
     selection: Selection,
     parts: Parts,
+    /// What each process is charged for its context.
+    context: Option<u64>,
+    /// Other pools that give the same of a card.
     others: Vec<(String, Selection)>,
 }
 
@@ -50,6 +61,8 @@ pub struct Claims {
 enum Parts {
     Whole,
     Shares(Shares, Option<u64>),
+    /// MIG instances with this profile.
+    Instances(String),
 }
 
 /// What was seen on the node, apart from the cards.
@@ -59,6 +72,8 @@ pub struct Surroundings {
     pub driver: Result<DriverSet, String>,
     /// The device nodes that are there, such as `/dev/nvidia0`.
     pub nodes: Vec<PathBuf>,
+    /// The MIG instances that the kernel module knows, by the card's minor.
+    pub capabilities: BTreeMap<u32, Vec<Capability>>,
     /// What the kubelet calls the node's root.
     pub host: NodeRoot,
     /// What NVML says, through the prober.
@@ -68,16 +83,21 @@ pub struct Surroundings {
 impl Nvidia {
     /// A pool of these cards, among all pools of the configuration.
     pub fn new(pool: &Pool, cards: &Cards, all: &[Pool], root: NodeRoot, knowledge: Arc<Knowledge>) -> Self {
-        let parts = match &pool.spec {
-            PoolSpec::Slice { shares, memory_bytes, .. } => Parts::Shares(shares.clone(), *memory_bytes),
-            _ => Parts::Whole,
+        let (parts, context) = match &pool.spec {
+            PoolSpec::Slice { shares, memory_bytes, context_bytes, .. } => {
+                (Parts::Shares(shares.clone(), *memory_bytes), Some(*context_bytes))
+            }
+            PoolSpec::Whole { mig: Some(profile), .. } => (Parts::Instances(profile.clone()), None),
+            _ => (Parts::Whole, None),
         };
-        let others = all.iter().filter(|other| other.name != pool.name);
+        // Whether MIG is on decides between a card and its instances, and these go by their profile.
+        let others = all.iter().filter(|other| other.name != pool.name && other.mig() == pool.mig());
         let others = others.filter_map(|other| Some((other.name.clone(), other.cards()?.devices.clone())));
         let claims = Claims {
             pool: pool.name.clone(),
             selection: cards.devices.clone(),
             parts,
+            context,
             others: others.collect(),
         };
         Self { root, claims, knowledge, known: Mutex::default() }
@@ -90,16 +110,20 @@ impl Nvidia {
                          node (modprobe nvidia), or install NVIDIA's driver there"
                 .to_owned()),
         };
-        let cards =
-            found.cards.iter().filter_map(|card| card.minor).map(|minor| format!("/dev/nvidia{minor}"));
-        let wanted = CONTROL.iter().map(|(name, _)| (*name).to_owned()).chain(cards).map(PathBuf::from);
+        let minors = || found.cards.iter().filter_map(|card| card.minor);
+        let capabilities: BTreeMap<u32, Vec<Capability>> =
+            minors().map(|minor| (minor, mig::capabilities(&self.root, minor))).collect();
+        let cards = minors().map(|minor| format!("/dev/nvidia{minor}"));
+        let parts = capabilities.values().flatten().flat_map(Capability::nodes);
+        let wanted = CONTROL.iter().map(|(name, _)| (*name).to_owned()).chain(cards).chain(parts);
+        let wanted = wanted.map(PathBuf::from);
         // Seen, not opened: the device cgroup forbids that, and nothing here needs it.
         let nodes = wanted.filter(|node| self.root.seen(node).symlink_metadata().is_ok()).collect();
         if found.module.is_none() {
             self.knowledge.driver_gone();
         }
         let told = self.knowledge.told(Instant::now());
-        Surroundings { driver, nodes, host: self.root.clone(), told }
+        Surroundings { driver, nodes, capabilities, host: self.root.clone(), told }
     }
 }
 
@@ -109,25 +133,27 @@ impl Inventory for Nvidia {
         let surroundings = self.surroundings(&found);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for card in &found.cards {
-            known.insert(card.uuid.clone(), card.clone());
+            known.cards.insert(card.uuid.clone(), card.clone());
         }
+        known.instances.hear(&surroundings.told);
         judge(&self.claims, &known, &found, &surroundings)
     }
 }
 
 /// What the pool has now; pure.
-pub fn judge(
-    claims: &Claims,
-    known: &BTreeMap<String, Card>,
-    found: &Found,
-    surroundings: &Surroundings,
-) -> Snapshot {
-    let mut cards: Vec<&Card> =
-        known.values().filter(|card| claims.selection.holds(&card.uuid, &card.pci, &card.model)).collect();
+pub fn judge(claims: &Claims, known: &Known, found: &Found, surroundings: &Surroundings) -> Snapshot {
+    let selected = |card: &&Card| claims.selection.holds(&card.uuid, &card.pci, &card.model);
+    let mut cards: Vec<&Card> = known.cards.values().filter(selected).collect();
     cards.sort_by(|one, other| (&one.pci, &one.uuid).cmp(&(&other.pci, &other.uuid)));
-    let devices: Vec<PoolDevice> =
-        cards.into_iter().map(|card| device(claims, card, found, surroundings)).collect();
-    let remark = match (devices.is_empty(), found.nothing()) {
+    let (devices, none): (Vec<PoolDevice>, _) = match &claims.parts {
+        Parts::Instances(profile) => {
+            let fault = |card: &Card| claims.fault(card, found, surroundings);
+            let devices = mig::devices(profile, &cards, &known.instances, surroundings, fault);
+            (devices, mig::remark(profile, &cards, &surroundings.told))
+        }
+        _ => (cards.into_iter().map(|card| device(claims, card, found, surroundings)).collect(), None),
+    };
+    let remark = match (devices.is_empty(), found.nothing().or(none)) {
         (true, Some(nothing)) => Some(nothing),
         (true, None) => Some(format!(
             "none of this node's cards is in the pool's devices; there are {}",
@@ -147,10 +173,10 @@ pub fn judge(
 fn device(claims: &Claims, card: &Card, found: &Found, surroundings: &Surroundings) -> PoolDevice {
     let told = &surroundings.told;
     let (units, divided) = claims.units(card, told.memory(&card.uuid));
-    let fault = gone(card, found)
-        .or_else(|| claims.contested(card))
-        .or_else(|| surroundings.fault(card))
-        .or_else(|| told.fault(card, &shown(card)))
+    let fault = claims
+        .fault(card, found, surroundings)
+        .or_else(|| surroundings.divided(card).then(|| told::divided(card, &shown(card))))
+        .or_else(|| told.refuses(card, &shown(card), claims.shared()))
         .or(divided);
     PoolDevice {
         name: card.uuid.clone(),
@@ -159,15 +185,15 @@ fn device(claims: &Claims, card: &Card, found: &Found, surroundings: &Surroundin
         granted: Some(Device {
             uuid: card.uuid.clone(),
             pci: Some(card.pci.clone()),
-            context_bytes: matches!(claims.parts, Parts::Shares(..)).then_some(CONTEXT),
+            context_bytes: claims.context,
             ..Device::default()
         }),
-        node: card.minor.map(|minor| surroundings.node(Path::new(&format!("/dev/nvidia{minor}")))),
+        nodes: surroundings.of_card(card).collect(),
         units,
     }
 }
 
-fn shown(card: &Card) -> String {
+pub(super) fn shown(card: &Card) -> String {
     format!("{} ({}, {})", card.uuid, card.model, card.pci)
 }
 
@@ -185,6 +211,23 @@ fn gone(card: &Card, found: &Found) -> Option<Fault> {
 }
 
 impl Claims {
+    /// Whether several containers have one card at a time.
+    fn shared(&self) -> bool {
+        match &self.parts {
+            Parts::Shares(Shares::Equal(count), _) => *count > 1,
+            Parts::Shares(Shares::Sizes(sizes), _) => sizes.len() > 1,
+            Parts::Whole | Parts::Instances(_) => false,
+        }
+    }
+
+    /// Why nothing of a card can be given, whatever the pool gives of it.
+    fn fault(&self, card: &Card, found: &Found, surroundings: &Surroundings) -> Option<Fault> {
+        gone(card, found)
+            .or_else(|| self.contested(card))
+            .or_else(|| surroundings.fault(card))
+            .or_else(|| surroundings.told.fault(card, &shown(card)))
+    }
+
     /// Why a card is not this pool's alone.
     fn contested(&self, card: &Card) -> Option<Fault> {
         let holds =
@@ -208,7 +251,7 @@ impl Claims {
     fn units(&self, card: &Card, real: Option<u64>) -> (Vec<Unit>, Option<Fault>) {
         let unit = |index: usize, quota_bytes| Unit { id: format!("{}::{index}", card.uuid), quota_bytes };
         match &self.parts {
-            Parts::Whole => (vec![Unit::whole(card.uuid.clone())], None),
+            Parts::Whole | Parts::Instances(_) => (vec![Unit::whole(card.uuid.clone())], None),
             Parts::Shares(Shares::Sizes(sizes), _) => {
                 let all = sizes.iter().fold(0_u64, |all, size| all.saturating_add(*size));
                 let units = sizes.iter().enumerate().map(|(index, size)| unit(index, Some(*size)));
@@ -220,6 +263,7 @@ impl Claims {
                     Some(memory) => self.exceeded(card, *memory, real),
                     None => real.is_none().then(|| self.unknown(card)),
                 };
+                let fault = fault.or_else(|| self.narrow(card, quota?));
                 ((0..*count as usize).map(|index| unit(index, quota)).collect(), fault)
             }
         }
@@ -234,6 +278,21 @@ impl Claims {
             self.pool
         );
         Fault::new(HealthReason::MemoryUnknown, sentence)
+    }
+
+    /// Why no process could come up in equal parts: there is no room for more than its context.
+    fn narrow(&self, card: &Card, part: u64) -> Option<Fault> {
+        let context = self.context.filter(|context| part <= *context)?;
+        let sentence = format!(
+            "the pool {:?} divides {} into parts of {} MiB, of which the context of one process takes {} MiB \
+             (`contextMemory`): no process could ever come up in one; make fewer `slices`, or take the card out of the \
+             pool's devices",
+            self.pool,
+            shown(card),
+            part >> 20,
+            context >> 20
+        );
+        Some(Fault::new(HealthReason::MemoryExceeded, sentence))
     }
 
     /// Why a card cannot be divided into parts of so much memory in all.
@@ -252,11 +311,21 @@ impl Claims {
 }
 
 impl Surroundings {
-    fn node(&self, name: &Path) -> DeviceNode {
+    /// Whether hardware divides a card: NVML says so, or the kernel module knows instances of it.
+    fn divided(&self, card: &Card) -> bool {
+        let knows = |minor| self.capabilities.get(&minor).is_some_and(|known| !known.is_empty());
+        self.told.look(&card.uuid).is_some_and(|look| look.mig == Some(true)) || card.minor.is_some_and(knows)
+    }
+
+    pub(super) fn of_card(&self, card: &Card) -> impl Iterator<Item = DeviceNode> + use<> {
+        card.minor.map(|minor| self.node(Path::new(&format!("/dev/nvidia{minor}")))).into_iter()
+    }
+
+    pub(super) fn node(&self, name: &Path) -> DeviceNode {
         DeviceNode { host: self.host.host(name), container: name.to_string_lossy().into_owned() }
     }
 
-    fn there(&self, name: &str) -> bool {
+    pub(super) fn there(&self, name: &str) -> bool {
         self.nodes.iter().any(|node| node == Path::new(name))
     }
 

@@ -15,7 +15,7 @@ fn mistakes(yaml: &str) -> Vec<String> {
 #[test]
 fn a_pool_of_whole_cards_has_all_of_them_unless_told() {
     let cards = Cards { devices: Selection::All, driver: DriverMode::Auto };
-    assert_eq!(spec("{name: gpu, kind: whole}"), PoolSpec::Whole { cards });
+    assert_eq!(spec("{name: gpu, kind: whole}"), PoolSpec::Whole { cards, mig: None });
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn cards_are_named_by_uuid_place_or_model() {
         Selector::Pci("00000000:41:00.0".to_owned()),
         Selector::Model("*A40".to_owned()),
     ]);
-    assert_eq!(spec, PoolSpec::Whole { cards: Cards { devices, driver: DriverMode::Direct } });
+    assert_eq!(spec, PoolSpec::Whole { cards: Cards { devices, driver: DriverMode::Direct }, mig: None });
 }
 
 #[test]
