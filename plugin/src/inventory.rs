@@ -67,8 +67,8 @@ pub struct PoolDevice {
     /// What a grant says about a whole device; `None` where the driver is not ours and its devices are not
     /// known.
     pub granted: Option<Device>,
-    /// Its device node, where it has one.
-    pub node: Option<DeviceNode>,
+    /// Its device nodes, where it has some.
+    pub nodes: Vec<DeviceNode>,
     /// The parts that the kubelet hands out.
     pub units: Vec<Unit>,
 }

@@ -207,17 +207,23 @@ impl<'a> Given<'a> {
         match &snapshot.driver {
             Driver::Direct(direct) => {
                 let set = direct.set.as_ref().ok_or("the driver's libraries are not in order")?;
-                let node = |device: &&'a PoolDevice| {
-                    device.node.as_ref().ok_or_else(|| format!("{} has no device node", device.name))
-                };
-                let nodes = cards.values().map(node).collect::<Result<Vec<_>, _>>()?;
+                if let Some(bare) = cards.values().find(|device| device.nodes.is_empty()) {
+                    return Err(format!("{} has no device node", bare.name));
+                }
+                // Two instances of a card have its node in common.
+                let mut nodes: Vec<&DeviceNode> = Vec::new();
+                for node in cards.values().flat_map(|device| &device.nodes).chain(&direct.control) {
+                    if !nodes.contains(&node) {
+                        nodes.push(node);
+                    }
+                }
                 let device = |node: &DeviceNode| DeviceSpec {
                     container_path: node.container.clone(),
                     host_path: node.host.to_string_lossy().into_owned(),
                     permissions: "rw".to_owned(),
                 };
                 given.set = Some(set);
-                given.devices = nodes.into_iter().chain(&direct.control).map(device).collect();
+                given.devices = nodes.into_iter().map(device).collect();
             }
             Driver::Cdi(names) => {
                 let name = |device: &&PoolDevice| {

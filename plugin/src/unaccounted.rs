@@ -75,7 +75,7 @@ mod tests {
             numa: None,
             links: Links::default(),
             granted: None,
-            node: None,
+            nodes: Vec::new(),
             units: vec![part(card, 0), part(card, 1)],
         };
         let devices = cards.iter().map(device).collect();

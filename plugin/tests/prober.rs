@@ -17,7 +17,7 @@ mod support {
     pub mod node;
 }
 
-use firstlight_contract::prober::{Card, Look, Memory, Message, Xid};
+use firstlight_contract::prober::{Card, Instance, Look, Memory, Message, Xid};
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -114,4 +114,32 @@ async fn memory_in_use_that_no_quota_counts_is_told_of_cards_in_parts_alone() {
     let series = format!("firstlight_unaccounted_bytes{{device=\"{}\"}} 5242880", uuids[0]);
     eventually("nobody holds what is in use", || node.metric(&series)).await;
     assert_eq!(unaccounted(), 1, "whole cards have no quotas");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_the_prober_names_is_offered_and_opened_by_its_own_device_nodes() {
+    const TENTH: &str = "firstlight.dev/tenth";
+    let mut node = Node::new("pools: [{name: tenth, kind: whole, mig: 1g.10gb}]").await;
+    let card = node.put_card(0);
+    for (folder, minor) in [("gi3", 30), ("gi3/ci0", 31)] {
+        let access = format!("DeviceFileMinor: {minor}\nDeviceFileMode: 256\nDeviceFileModify: 1\n");
+        node.put(&format!("proc/driver/nvidia/capabilities/gpu0/mig/{folder}/access"), &access);
+        node.put(&format!("dev/nvidia-caps/nvidia-cap{minor}"), "");
+    }
+    node.start_agent().await;
+    eventually("registered", || !node.kubelet.lists(TENTH).is_empty()).await;
+    assert!(node.get("/readyz").1.contains("the pool waits for the prober"), "{}", node.get("/readyz").1);
+    let uuid = "MIG-00000000-0000-5000-8000-000000000003";
+    let profile = "1g.10gb".to_owned();
+    let instances = Some(vec![Instance { uuid: uuid.to_owned(), gi: 3, ci: 0, profile, memory: None }]);
+    let cards = vec![Card { uuid: card, mig: Some(true), instances, ..Card::default() }];
+    let look = Message::Look(Look { driver: "535".to_owned(), cards, nameless: Vec::new() });
+    writeln!(UnixStream::connect(&sockets(&node)[0]).unwrap(), "{}", look.line()).unwrap();
+    eventually("the instance is offered", || node.kubelet.healthy(TENTH) == [uuid]).await;
+    let response = node.kubelet.allocate(TENTH, &[uuid]).await.unwrap();
+    let container = &response.container_responses[0];
+    let devices: Vec<_> = container.devices.iter().map(|device| device.container_path.as_str()).collect();
+    let caps = ["/dev/nvidia-caps/nvidia-cap30", "/dev/nvidia-caps/nvidia-cap31"];
+    assert_eq!(devices, ["/dev/nvidia0", caps[0], caps[1], "/dev/nvidiactl", "/dev/nvidia-uvm"]);
+    assert!(container.envs.is_empty(), "the nodes decide what is seen");
 }

@@ -3,12 +3,22 @@
 /// `GPU-` and a UUID in lower case; `None` for anything else. The driver writes question marks in place of the
 /// digits until somebody has opened the card.
 pub fn uuid(text: &str) -> Option<String> {
-    let digits = text.strip_prefix("GPU-").filter(|digits| digits.len() == 36)?;
+    uuid_of("GPU-", text)
+}
+
+/// `MIG-` and a UUID in lower case, the name of a MIG instance since driver 470 (NVIDIA, *MIG User Guide*, "CUDA Device
+/// Enumeration"); `None` for anything else.
+pub fn mig_uuid(text: &str) -> Option<String> {
+    uuid_of("MIG-", text)
+}
+
+fn uuid_of(prefix: &str, text: &str) -> Option<String> {
+    let digits = text.strip_prefix(prefix).filter(|digits| digits.len() == 36)?;
     let good = |(index, byte): (usize, u8)| match index {
         8 | 13 | 18 | 23 => byte == b'-',
         _ => byte.is_ascii_hexdigit(),
     };
-    digits.bytes().enumerate().all(good).then(|| format!("GPU-{}", digits.to_ascii_lowercase()))
+    digits.bytes().enumerate().all(good).then(|| format!("{prefix}{}", digits.to_ascii_lowercase()))
 }
 
 /// A PCI id as grants write it, `00000000:41:00.0`: domain in eight digits, lower case. Read are those of Linux
@@ -63,6 +73,17 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_has_a_name_of_its_own_and_those_of_old_drivers_are_none() {
+        let text = "MIG-6F1C1B54-0000-5000-8000-000000000000";
+        assert_eq!(mig_uuid(text).as_deref(), Some("MIG-6f1c1b54-0000-5000-8000-000000000000"));
+        for text in
+            ["GPU-6f1c1b54-0000-5000-8000-000000000000", "MIG-GPU-6f1c1b54-0000-5000-8000-000000000000/1/0"]
+        {
+            assert_eq!(mig_uuid(text), None);
+        }
+    }
+
+    #[test]
     fn all_spellings_of_a_pci_id_are_one() {
         for text in ["41:00.0", "0000:41:00.0", "00000000:41:00.0", "0000:41:0.0"] {
             assert_eq!(pci(text).as_deref(), Some("00000000:41:00.0"), "{text}");
@@ -93,7 +114,7 @@ mod tests {
 
         #[test]
         fn no_text_panics(text: String, other: String) {
-            let _ = (uuid(&text), pci(&text), matches_model(&text, &other));
+            let _ = (uuid(&text), mig_uuid(&text), pci(&text), matches_model(&text, &other));
         }
 
         #[test]

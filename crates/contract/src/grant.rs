@@ -115,7 +115,7 @@ mod parsed {
     /// One device of a grant.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct Device {
-        /// `GPU-` and a UUID.
+        /// `GPU-` and a UUID, or `MIG-` and one.
         pub uuid: String,
         /// PCI id, `domain:bus:device.function` in hexadecimal.
         pub pci: Option<String>,
@@ -305,7 +305,7 @@ mod parsed {
                 if self.get(&key("uuid")).is_none() {
                     break;
                 }
-                let uuid = self.checked(&key("uuid"), "GPU- and a UUID", is_uuid)?;
+                let uuid = self.checked(&key("uuid"), "GPU- or MIG- and a UUID", is_uuid)?;
                 devices.push(Device {
                     uuid,
                     pci: text("pci"),
@@ -339,7 +339,7 @@ mod parsed {
     }
 
     fn is_uuid(text: &str) -> bool {
-        crate::card::uuid(text).is_some()
+        crate::card::uuid(text).or_else(|| crate::card::mig_uuid(text)).is_some()
     }
 
     fn refuse(line: usize, key: &str, value: &str, wanted: &str) -> GrantError {

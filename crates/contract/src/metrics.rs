@@ -180,11 +180,13 @@ pub enum HealthReason {
     Lost,
     /// NVML does not answer when it is asked about it.
     NvmlHangs,
+    /// Its compute mode refuses contexts that the pool needs.
+    ComputeMode,
 }
 
 impl HealthReason {
     /// All values, in the table's order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Gone,
         Self::OffTheBus,
         Self::Excluded,
@@ -200,6 +202,7 @@ impl HealthReason {
         Self::Ecc,
         Self::Lost,
         Self::NvmlHangs,
+        Self::ComputeMode,
     ];
 
     /// The label's value.
@@ -220,6 +223,7 @@ impl HealthReason {
             Self::Ecc => "ecc",
             Self::Lost => "lost",
             Self::NvmlHangs => "nvml-hangs",
+            Self::ComputeMode => "compute-mode",
         }
     }
 }

@@ -58,6 +58,13 @@ pub mod library {
     pub const LOADER: &str = "ld-linux-x86-64.so.2";
 }
 
+/// What NVIDIA's kernel module tells.
+pub mod kernel {
+    /// Which device node opens which MIG instance: `gpu<minor>/mig/gi<N>/access` and `gpu<minor>/mig/gi<N>/ci<M>/access`
+    /// (NVIDIA, *MIG User Guide*, "Device Nodes and Capabilities").
+    pub const CAPABILITIES: &str = "/proc/driver/nvidia/capabilities";
+}
+
 /// Where things lie on the node.
 pub mod node {
     /// Root of everything that Firstlight keeps on a node.

@@ -21,11 +21,15 @@
 //!     devices: all           # or a list of UUIDs, PCI ids and models ("*A40"); a card is in exactly one pool
 //!     driver: auto           # direct (the node's libraries, mounted by us), cdi, runtime, or what fits the node
 //!     replicas: 1            # containers at a time on each card, 1–64, with nothing between them
+//!   - name: tenth
+//!     kind: whole
+//!     mig: 1g.10gb           # MIG instances with this profile, of the cards in `devices` that have MIG on
 //!   - name: shared
 //!     kind: slice
 //!     devices: ["*L4"]
 //!     slices: 4              # equal parts of each card; or sizes: [8GiB, 16GiB]
 //!     memory: 24GiB          # of each card, for equal parts
+//!     contextMemory: 256MiB  # what each process is charged for its context on a card
 //!     placement: spread      # or pack: where several parts for one container come from
 //! ```
 //!
@@ -39,6 +43,8 @@ use std::fmt;
 
 pub mod bytes;
 pub mod cards;
+mod context;
+pub mod mig;
 mod node;
 
 use cards::{Cards, Placement, Shares};
@@ -85,6 +91,8 @@ pub enum PoolSpec {
         cards: Cards,
         /// Containers at a time on each; from 2 on they share it without a quota.
         replicas: u32,
+        /// In place of the cards, their MIG instances with this profile.
+        mig: Option<String>,
     },
     /// Real cards in parts, each with a memory quota.
     Slice {
@@ -94,6 +102,8 @@ pub enum PoolSpec {
         shares: Shares,
         /// Memory of each card, where the configuration says it.
         memory_bytes: Option<u64>,
+        /// What each process is charged for its context on a card.
+        context_bytes: u64,
         /// Where several parts for one container come from.
         placement: Placement,
     },
@@ -144,6 +154,14 @@ impl Pool {
     pub const fn cards(&self) -> Option<&Cards> {
         match &self.spec {
             PoolSpec::Whole { cards, .. } | PoolSpec::Slice { cards, .. } => Some(cards),
+            _ => None,
+        }
+    }
+
+    /// The profile, in pools of MIG instances.
+    pub fn mig(&self) -> Option<&str> {
+        match &self.spec {
+            PoolSpec::Whole { mig, .. } => mig.as_deref(),
             _ => None,
         }
     }

@@ -17,12 +17,14 @@ use std::collections::BTreeMap;
 
 /// The version that this build speaks.
 pub const VERSION: u32 = 1;
-/// Longest line, without its end. A card takes less than one KiB.
-pub const MAX_LINE: usize = 64 << 10;
+/// Longest line, without its end. A card takes less than one KiB, with as many instances as it may have less than three.
+pub const MAX_LINE: usize = 128 << 10;
 /// Characters of a text that are kept, before they are escaped.
 const MAX_TEXT: usize = 300;
 /// More cards are in no machine.
 pub const MAX_CARDS: usize = 64;
+/// More instances are on no card: hardware divides it into seven or eight at most (NVIDIA, *MIG User Guide*).
+pub const MAX_INSTANCES: usize = 16;
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +81,12 @@ pub struct Card {
     /// Whether it is divided by hardware (MIG).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mig: Option<bool>,
+    /// The instances into which it is divided, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances: Option<Vec<Instance>>,
+    /// Which contexts CUDA makes on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute: Option<ComputeMode>,
     /// Error correction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ecc: Option<Ecc>,
@@ -91,6 +99,37 @@ pub struct Card {
     /// An error that it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+/// A part of a card that hardware keeps apart (MIG), as CUDA sees it: a compute instance in a GPU instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// `MIG-…`.
+    pub uuid: String,
+    /// Number of its GPU instance.
+    pub gi: u32,
+    /// Number of its compute instance in that.
+    pub ci: u32,
+    /// Name of its profile, such as `1g.10gb`.
+    pub profile: String,
+    /// Its memory, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+}
+
+/// Which contexts CUDA makes on a card (`nvidia-smi --compute-mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ComputeMode {
+    /// Any.
+    Default,
+    /// Those of one process at a time.
+    Exclusive,
+    /// None.
+    Prohibited,
+    /// Something that this build does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// A card's memory, bytes.
@@ -273,9 +312,25 @@ impl Card {
         });
         let nvlinks = self.nvlinks.iter().filter_map(|(pci, count)| Some((card::pci(pci)?, *count)));
         let nvlinks = nvlinks.take(MAX_CARDS).collect();
+        let instances = self.instances.map(checked_instances).transpose()?;
         let pci = self.pci.as_deref().and_then(card::pci);
-        Ok(Self { uuid: uuid(&self.uuid)?, pci, nvlinks, failure, ..self })
+        Ok(Self { uuid: uuid(&self.uuid)?, pci, nvlinks, instances, failure, ..self })
     }
+}
+
+fn checked_instances(instances: Vec<Instance>) -> Result<Vec<Instance>, WireError> {
+    if instances.len() > MAX_INSTANCES {
+        let problem = format!("{} instances of a card; wanted at most {MAX_INSTANCES}", instances.len());
+        return Err(WireError::Other(problem));
+    }
+    let checked = |instance: Instance| {
+        let uuid = card::mig_uuid(&instance.uuid).ok_or_else(|| {
+            let name = text(&instance.uuid);
+            WireError::Other(format!("{name:?} is no instance's UUID; wanted MIG- and 36 characters"))
+        })?;
+        Ok(Instance { uuid, profile: text(&instance.profile), ..instance })
+    };
+    instances.into_iter().map(checked).collect()
 }
 
 fn uuid(name: &str) -> Result<String, WireError> {

@@ -2,9 +2,10 @@
 //! the card is the last question.
 
 use crate::cards::Card;
+use crate::instances::Instances;
 use crate::out::Out;
-use firstlight_contract::prober::{self, Ecc, Failure, FailureKind, Memory, Rows};
-use nvml_wrapper::enum_wrappers::device::{EccCounter, MemoryError};
+use firstlight_contract::prober::{self, ComputeMode, Ecc, Failure, FailureKind, Memory, Rows};
+use nvml_wrapper::enum_wrappers::device::{self, EccCounter, MemoryError};
 use nvml_wrapper::enums::device::SampleValue;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::structs::device::FieldId;
@@ -12,13 +13,15 @@ use std::io;
 
 /// `NVML_FI_DEV_REMAPPED_PENDING` and `NVML_FI_DEV_REMAPPED_FAILURE` (nvml.h).
 const REMAPPED: [FieldId; 2] = [FieldId(144), FieldId(145)];
+/// The question for instances.
+const INSTANCES: &str = "nvmlDeviceGetHandleByUUID";
 /// `NVML_DEVICE_MIG_ENABLE`.
 const MIG_ENABLED: u32 = 1;
 
 /// Asks everything.
-pub(crate) fn ask(card: &Card<'_>, out: &mut Out) -> io::Result<prober::Card> {
+pub(crate) fn ask(card: &Card<'_>, instances: &Instances<'_>, out: &mut Out) -> io::Result<prober::Card> {
     let mut asked = Asked { card, out, failure: None };
-    let look = prober::Card {
+    let mut look = prober::Card {
         uuid: card.uuid.clone(),
         pci: card.pci.clone(),
         memory: asked.ask("nvmlDeviceGetMemoryInfo", memory)?,
@@ -27,8 +30,13 @@ pub(crate) fn ask(card: &Card<'_>, out: &mut Out) -> io::Result<prober::Card> {
         ecc: asked.ask("nvmlDeviceGetTotalEccErrors", ecc)?,
         rows: asked.ask("nvmlDeviceGetFieldValues", rows)?,
         nvlinks: card.nvlinks.clone(),
+        compute: asked.ask("nvmlDeviceGetComputeMode", compute)?,
+        instances: None,
         failure: None,
     };
+    if look.mig == Some(true) {
+        look.instances = asked.ask(INSTANCES, |card| instances.of(card))?;
+    }
     Ok(prober::Card { failure: asked.failure, ..look })
 }
 
@@ -61,6 +69,9 @@ fn failure(call: &str, error: &NvmlError) -> Option<Failure> {
         | NvmlError::FailedToLoadSymbol(_)
         | NvmlError::NoData
         | NvmlError::VgpuEccNotSupported => return None,
+        // Of a card with MIG on, NVML tells some things to nobody but who may see all its instances
+        // (ollama/ollama#1500).
+        NvmlError::NoPermission if call != INSTANCES => return None,
         NvmlError::GpuLost => FailureKind::Lost,
         NvmlError::ResetRequired => FailureKind::Reset,
         _ => FailureKind::Other,
@@ -77,6 +88,19 @@ fn capability(card: &Card<'_>) -> Result<(u32, u32), NvmlError> {
     let found = card.device.cuda_compute_capability()?;
     let number = |number: i32| u32::try_from(number).map_err(|_| NvmlError::NoData);
     Ok((number(found.major)?, number(found.minor)?))
+}
+
+fn compute(card: &Card<'_>) -> Result<ComputeMode, NvmlError> {
+    Ok(match card.device.compute_mode() {
+        Ok(device::ComputeMode::Default) => ComputeMode::Default,
+        // The former was taken for the latter since it was deprecated (nvml.h).
+        Ok(device::ComputeMode::ExclusiveThread | device::ComputeMode::ExclusiveProcess) => {
+            ComputeMode::Exclusive
+        }
+        Ok(device::ComputeMode::Prohibited) => ComputeMode::Prohibited,
+        Err(NvmlError::UnexpectedVariant(_)) => ComputeMode::Other,
+        Err(error) => return Err(error),
+    })
 }
 
 fn ecc(card: &Card<'_>) -> Result<Ecc, NvmlError> {

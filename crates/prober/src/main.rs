@@ -6,27 +6,36 @@
 //! |---|---|
 //! | [`cards`] | the cards that NVML knows, and their events |
 //! | [`look`] | what NVML says of one of them |
+//! | [`instances`] | the instances into which hardware divides it (MIG) |
+//! | [`profile`] | the name of an instance's profile (pure) |
 //! | [`out`] | the lines |
 
 mod cards;
+mod instances;
 mod look;
 mod out;
+mod profile;
 
 use cards::Cards;
+use firstlight_contract::paths::kernel::CAPABILITIES;
 use firstlight_contract::paths::library::NVML;
 use firstlight_contract::prober::{Look, Message};
+use instances::Instances;
 use lexopt::prelude::*;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 use out::Out;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// What was asked for.
 struct Args {
     nvml: OsString,
+    /// Where the kernel module tells which instances there are.
+    capabilities: PathBuf,
     interval: Duration,
 }
 
@@ -37,7 +46,7 @@ fn main() -> ExitCode {
             // Nobody is left to tell where standard error is closed.
             let _ = writeln!(
                 io::stderr(),
-                "firstlight-prober: {error}; wanted --nvml PATH --interval-seconds NUMBER"
+                "firstlight-prober: {error}; wanted --nvml PATH --capabilities PATH --interval-seconds NUMBER"
             );
             return ExitCode::from(64);
         }
@@ -48,11 +57,13 @@ fn main() -> ExitCode {
 }
 
 fn parse() -> Result<Args, lexopt::Error> {
-    let mut args = Args { nvml: NVML.into(), interval: Duration::from_secs(5) };
+    let mut args =
+        Args { nvml: NVML.into(), capabilities: CAPABILITIES.into(), interval: Duration::from_secs(5) };
     let mut words = lexopt::Parser::from_env();
     while let Some(word) = words.next()? {
         match word {
             Long("nvml") => args.nvml = words.value()?,
+            Long("capabilities") => args.capabilities = words.value()?.into(),
             Long("interval-seconds") => {
                 args.interval = Duration::from_secs_f64(seconds(words.value()?.parse()?)?);
             }
@@ -76,10 +87,12 @@ fn run(args: &Args, out: &mut Out) -> io::Result<()> {
     };
     out.asking("nvmlSystemGetDriverVersion", None)?;
     let driver = nvml.sys_driver_version().unwrap_or_else(|error| format!("unknown ({error})"));
+    let instances = Instances { nvml: &nvml, capabilities: &args.capabilities };
     let mut cards = Cards::default();
     loop {
         cards.refresh(&nvml, out)?;
-        let looks = cards.known.iter().map(|card| look::ask(card, out)).collect::<io::Result<_>>()?;
+        let looks =
+            cards.known.iter().map(|card| look::ask(card, &instances, out)).collect::<io::Result<_>>()?;
         out.say(&Message::Look(Look {
             driver: driver.clone(),
             cards: looks,

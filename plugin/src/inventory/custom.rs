@@ -47,7 +47,7 @@ impl Inventory for Custom {
                 numa: None,
                 links: Links::default(),
                 granted: None,
-                node: None,
+                nodes: Vec::new(),
                 units: vec![Unit::whole(id)],
             }
         };

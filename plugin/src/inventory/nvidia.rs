@@ -7,6 +7,7 @@
 //! | [`kernel`] | what the kernel module's files say (pure) |
 //! | [`cards`] | the cards on the bus, with their identities |
 //! | [`pool`] | a pool's cards, and which of them can be given |
+//! | [`mig`] | a pool of MIG instances |
 //! | [`told`] | what the prober told of them, which asks NVML (pure) |
 //! | [`driver`] | the driver's libraries, all of the kernel module's version |
 //! | [`cdi`] | names under which container runtimes know the cards |
@@ -19,6 +20,7 @@ pub mod driver;
 pub(crate) mod fixture;
 pub mod kernel;
 pub mod libc;
+pub mod mig;
 pub mod pool;
 pub mod root;
 pub mod told;

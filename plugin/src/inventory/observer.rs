@@ -23,7 +23,7 @@ impl Inventory for Observer {
             numa: None,
             links: Links::default(),
             granted: None,
-            node: None,
+            nodes: Vec::new(),
             units: vec![Unit::whole(seat.clone())],
         };
         Snapshot { driver: Driver::Foreign, devices: self.seats.iter().map(device).collect(), remark: None }

@@ -37,7 +37,7 @@ impl Simulated {
                     quota_bytes: None,
                     context_bytes: None,
                 }),
-                node: None,
+                nodes: Vec::new(),
                 units: (0..slices).map(|slice| unit(index, slice)).collect(),
             }
         };

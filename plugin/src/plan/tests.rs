@@ -23,7 +23,7 @@ fn custom(nvml: bool) -> (Pool, Snapshot) {
         numa: None,
         links: Links::default(),
         granted: None,
-        node: None,
+        nodes: Vec::new(),
         units: vec![Unit::whole("custom-0".to_owned())],
     };
     (
@@ -120,7 +120,7 @@ fn cards() -> (Pool, Snapshot) {
             numa: None,
             links: Links::default(),
             granted: Some(Device { uuid: uuid.clone(), ..Device::default() }),
-            node: Some(node(&format!("/dev/nvidia{index}"))),
+            nodes: vec![node(&format!("/dev/nvidia{index}"))],
             units: vec![unit(0, 8), unit(1, 16)],
         }
     };
@@ -248,6 +248,27 @@ fn a_container_with_a_card_gets_the_nodes_driver_behind_the_shim() {
     assert_eq!(devices, [("/dev/nvidia1", "rw"), ("/dev/nvidiactl", "rw"), ("/dev/nvidia-uvm", "rw")]);
     let places: std::collections::BTreeSet<_> = lines.iter().map(|line| line.split(' ').next()).collect();
     assert_eq!(places.len(), lines.len(), "two mounts in one place");
+}
+
+#[test]
+fn two_instances_of_a_card_have_its_node_in_common() {
+    let (_, mut snapshot) = cards();
+    let node = |name: &str| DeviceNode { host: name.into(), container: name.to_owned() };
+    for (index, device) in snapshot.devices.iter_mut().enumerate() {
+        let uuid = format!("MIG-00000000-0000-5000-8000-00000000000{index}");
+        device.granted = Some(Device { uuid: uuid.clone(), ..Device::default() });
+        device.nodes = vec![node("/dev/nvidia0"), node(&format!("/dev/nvidia-caps/nvidia-cap{index}"))];
+        device.units = vec![Unit::whole(uuid)];
+    }
+    let pool = pool("{name: tenth, kind: whole, mig: 1g.10gb}");
+    let both = [0, 1].map(|index| format!("MIG-00000000-0000-5000-8000-00000000000{index}"));
+    let response = response(&pool, &snapshot, &both, &layout(), &complete());
+    let devices: Vec<_> = response.devices.iter().map(|node| node.container_path.as_str()).collect();
+    let caps = ["/dev/nvidia-caps/nvidia-cap0", "/dev/nvidia-caps/nvidia-cap1"];
+    assert_eq!(devices, ["/dev/nvidia0", caps[0], caps[1], "/dev/nvidiactl", "/dev/nvidia-uvm"]);
+    let grant = grant(&pool, &snapshot, &both[..1], "f".repeat(32)).unwrap();
+    assert_eq!((grant.devices[0].uuid.as_str(), grant.ledger.as_ref()), (both[0].as_str(), None));
+    assert_eq!(Grant::parse(grant.to_string().as_bytes()), Ok(grant));
 }
 
 #[test]

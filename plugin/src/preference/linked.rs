@@ -124,7 +124,7 @@ mod tests {
                 nvlinks: nvlinks.iter().map(|(to, count)| (format!("card-{to}"), *count)).collect(),
             },
             granted: None,
-            node: None,
+            nodes: Vec::new(),
             units: vec![Unit::whole(ordinal.to_string())],
         };
         let devices = cards.iter().enumerate().map(device).collect();

@@ -12,7 +12,7 @@ fn devices(nodes: &[i64], parts: usize) -> Snapshot {
         numa: Some(*node),
         links: Links::default(),
         granted: None,
-        node: None,
+        nodes: Vec::new(),
         units: (0..parts).map(|part| Unit::whole(format!("card-{index}::{part}"))).collect(),
     };
     let devices = nodes.iter().enumerate().map(device).collect();

@@ -4,7 +4,7 @@
 
 use crate::api::v1beta1::{ContainerAllocateResponse, DeviceSpec, Mount};
 use crate::inventory::nvidia::cards::Found;
-use crate::inventory::nvidia::{driver, libc};
+use crate::inventory::nvidia::{driver, libc, mig};
 use crate::inventory::{
     DeviceNode, Direct, Driver, DriverSet, Fault, Health, Links, NodeRoot, PoolDevice, Snapshot, Unit,
 };
@@ -22,6 +22,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 const CONTROL: &str = "nvidiactl";
+/// The capability to see all MIG instances, in procfs.
+const MONITOR: &str = "driver/nvidia/capabilities/mig/monitor";
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -63,6 +65,11 @@ impl Needs {
         };
         let mut names: Vec<String> = names.filter(wanted).collect();
         names.sort();
+        // Without it NVML shows no MIG instance to a container that has not all rights (NVIDIA, *MIG User Guide*, "Device
+        // Nodes and Capabilities").
+        let monitor = mig::minor(&self.root.procfs.join(MONITOR)).map(mig::node);
+        let there = |node: &String| self.root.seen(Path::new(node)).symlink_metadata().is_ok();
+        names.extend(monitor.filter(there).and_then(|node| Some(node.strip_prefix("/dev/")?.to_owned())));
         let node = |name: &String| {
             let container = format!("/dev/{name}");
             DeviceNode { host: self.root.host(Path::new(&container)), container }
@@ -115,7 +122,7 @@ impl Needs {
             numa: None,
             links: Links::default(),
             granted: None,
-            node: None,
+            nodes: Vec::new(),
             units: vec![Unit::whole(PROBER.to_owned())],
         };
         let driver = Driver::Direct(Direct { set: libraries.ok(), control: nodes });
@@ -239,6 +246,17 @@ mod tests {
         assert_eq!(mounts, wanted.map(|name| format!("/opt/firstlight/nvml/{name}")));
         assert!(response.mounts.iter().all(|mount| mount.read_only));
         assert!(response.envs.is_empty());
+    }
+
+    #[test]
+    fn the_prober_may_see_mig_instances_where_the_driver_knows_any() {
+        let node = node(1);
+        node.write("proc/driver/nvidia/capabilities/mig/monitor/access", "DeviceFileMinor: 2\n");
+        assert_eq!(asked(&node).devices.len(), 2, "its device node is not there");
+        node.write("dev/nvidia-caps/nvidia-cap2", "");
+        let response = asked(&node);
+        let devices: Vec<_> = response.devices.iter().map(|node| node.container_path.as_str()).collect();
+        assert_eq!(devices, ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-caps/nvidia-cap2"]);
     }
 
     #[test]

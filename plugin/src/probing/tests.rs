@@ -46,7 +46,7 @@ impl Inventory for Scripted {
             numa: Some(1),
             links: Links::default(),
             granted: None,
-            node: None,
+            nodes: Vec::new(),
             units: ["GPU-1::0", "GPU-1::1"].map(|id| Unit::whole(id.to_owned())).into(),
         };
         Snapshot { driver: Driver::Simulator, devices: vec![device], remark: None }

@@ -164,7 +164,18 @@ fn count(asks: &Asks<'_>, pool: Option<&Pool>, mistakes: &mut Vec<Mistake>) -> u
     let most = pool.and_then(capacity);
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     let number = value.parse().ok().filter(|number| digits && *number >= 1);
+    let profile = pool.and_then(Pool::mig);
     match (number, most, pool) {
+        (Some(2..), _, Some(pool)) if profile.is_some() => {
+            let sentence = format!(
+                "{} is {value:?}, but the pool {:?} gives MIG instances ({}), of which CUDA uses one in a process; allowed \
+                 is 1, or a pool of a larger profile",
+                annotation::COUNT,
+                pool.name,
+                profile.unwrap_or_default()
+            );
+            mistakes.push(Mistake { keys: &[annotation::COUNT, annotation::GPU], sentence });
+        }
         (Some(number), Some(most), Some(pool)) if number > most => {
             let sentence = format!(
                 "{} is {value:?}, but a node has {most} of the pool {:?}; allowed are 1 to {most}",
@@ -259,6 +270,19 @@ mod tests {
         let pools = Pools::parse("pools: [{name: gpu, kind: whole}]").unwrap();
         let asks = Asks::default().with(annotation::GPU, Some("true")).with(annotation::COUNT, Some("16"));
         assert_eq!(read(&asks, &pools).mistakes.len(), 0);
+    }
+
+    #[test]
+    fn of_mig_instances_a_container_gets_one() {
+        let pools = Pools::parse("pools: [{name: tenth, kind: whole, mig: 1g.10gb}]").unwrap();
+        let asks = Asks::default().with(annotation::GPU, Some("tenth"));
+        assert_eq!(read(&asks.with(annotation::COUNT, Some("1")), &pools).mistakes.len(), 0);
+        let asks = asks.with(annotation::COUNT, Some("2"));
+        let found: Vec<_> =
+            read(&asks, &pools).mistakes.into_iter().map(|mistake| mistake.sentence).collect();
+        let wanted = "firstlight.dev/count is \"2\", but the pool \"tenth\" gives MIG instances (1g.10gb), of which CUDA uses \
+                      one in a process; allowed is 1, or a pool of a larger profile";
+        assert_eq!(found, [wanted]);
     }
 
     #[test]

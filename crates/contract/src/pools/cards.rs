@@ -7,7 +7,7 @@ use crate::card;
 
 /// Most shares of a card, and most replicas.
 pub const MAX_SHARES: u32 = 64;
-/// Smaller shares hold no context.
+/// Smaller contexts and shares are on no card.
 const SMALLEST: u64 = 64 << 20;
 
 /// Which cards of a node are in a pool, and how their driver gets into containers.
@@ -117,18 +117,23 @@ impl Selection {
     }
 }
 
-/// A card is in exactly one pool: what two of them certainly both claim is a mistake, with both names.
+/// A card is in exactly one pool: what two of them certainly both claim is a mistake, with both names. Instances are
+/// apart: whether MIG is on decides whether a card is given itself or its instances, and these go by their profile.
 pub(super) fn overlaps(pools: &[(usize, Pool)], mistakes: &mut Mistakes) {
-    let claims: Vec<(usize, &str, &Selection)> = pools
-        .iter()
-        .filter_map(|(index, pool)| Some((*index, pool.name.as_str(), &pool.cards()?.devices)))
-        .collect();
-    for (position, (index, name, selection)) in claims.iter().enumerate() {
+    let claims: Vec<(usize, &Pool, &Selection)> =
+        pools.iter().filter_map(|(index, pool)| Some((*index, pool, &pool.cards()?.devices))).collect();
+    for (position, (index, pool, selection)) in claims.iter().enumerate() {
         for (_, earlier, other) in claims.iter().take(position) {
-            if let Some(common) = selection.common(other) {
-                let problem = format!(
-                    "{common} would be in the pools {earlier:?} and {name:?}; a card is in exactly one pool"
-                );
+            let common = selection.common(other).filter(|_| pool.mig() == earlier.mig());
+            if let Some(common) = common {
+                let rule = match pool.mig() {
+                    None => "a card is in exactly one pool".to_owned(),
+                    Some(profile) => {
+                        format!("a card's instances of the profile {profile} are in exactly one pool")
+                    }
+                };
+                let problem =
+                    format!("{common} would be in the pools {:?} and {:?}; {rule}", earlier.name, pool.name);
                 mistakes.add(&format!("pools[{index}].devices"), problem);
             }
         }
@@ -137,9 +142,30 @@ pub(super) fn overlaps(pools: &[(usize, Pool)], mistakes: &mut Mistakes) {
 
 impl Fields<'_> {
     pub(super) fn whole(&mut self) -> Option<PoolSpec> {
-        self.only(&["name", "kind", "cudart", "devices", "driver", "replicas"]);
-        let (cards, replicas) = (self.cards(), self.number("replicas", 1, MAX_SHARES));
-        Some(PoolSpec::Whole { cards: cards?, replicas: replicas? })
+        self.only(&["name", "kind", "cudart", "devices", "driver", "replicas", "mig"]);
+        let (cards, replicas, mig) = (self.cards(), self.number("replicas", 1, MAX_SHARES), self.mig());
+        let (cards, replicas, mig) = (cards?, replicas?, mig.ok()?);
+        if mig.is_some() {
+            self.instances(&cards, replicas)?;
+        }
+        Some(PoolSpec::Whole { cards, mig, replicas })
+    }
+
+    /// What does not go with MIG instances.
+    fn instances(&mut self, cards: &Cards, replicas: u32) -> Option<()> {
+        if replicas > 1 {
+            let problem = format!(
+                "{replicas}; an instance is for one container, so `mig` and `replicas` are not for one pool"
+            );
+            self.wrong("replicas", problem);
+            return None;
+        }
+        if matches!(cards.driver, DriverMode::Cdi | DriverMode::Runtime) {
+            let problem = format!("{}; instances are given with auto or direct", cards.driver.as_str());
+            self.wrong("driver", problem);
+            return None;
+        }
+        Some(())
     }
 
     pub(super) fn slice(&mut self) -> Option<PoolSpec> {
@@ -150,11 +176,22 @@ impl Fields<'_> {
             );
             self.wrong("replicas", problem);
         }
-        let keys = ["name", "kind", "cudart", "devices", "driver", "slices", "sizes", "memory", "placement"];
+        let keys = [
+            "name",
+            "kind",
+            "cudart",
+            "devices",
+            "driver",
+            "slices",
+            "sizes",
+            "memory",
+            "contextMemory",
+            "placement",
+        ];
         // What is wrong with replicas has been said.
         self.only(&[&keys[..], &["replicas"]].concat());
         let (cards, placement) = (self.cards(), self.placement());
-        let (shares, memory) = (self.shares(), self.memory());
+        let (shares, memory, context) = (self.shares(), self.memory(), self.context());
         if let (Some(Shares::Sizes(sizes)), Ok(Some(memory))) = (&shares, memory) {
             let all = sizes.iter().fold(0_u64, |all, size| all.saturating_add(*size));
             if all > memory {
@@ -163,12 +200,9 @@ impl Fields<'_> {
                 return None;
             }
         }
-        Some(PoolSpec::Slice {
-            cards: cards?,
-            shares: shares?,
-            memory_bytes: memory.ok()?,
-            placement: placement?,
-        })
+        let (shares, memory_bytes, context_bytes) = (shares?, memory.ok()?, context?);
+        self.room(&shares, memory_bytes, context_bytes).then_some(())?;
+        Some(PoolSpec::Slice { cards: cards?, shares, memory_bytes, context_bytes, placement: placement? })
     }
 
     fn cards(&mut self) -> Option<Cards> {
@@ -265,7 +299,7 @@ impl Fields<'_> {
         }
     }
 
-    fn bytes(&mut self, key: &str, node: &Node) -> Option<u64> {
+    pub(super) fn bytes(&mut self, key: &str, node: &Node) -> Option<u64> {
         let found = match node {
             Node::Text(text) => bytes::parse(text).filter(|bytes| *bytes >= SMALLEST),
             _ => None,

@@ -22,6 +22,20 @@ fn failures() -> impl Strategy<Value = Failure> {
     })
 }
 
+fn instances() -> impl Strategy<Value = Vec<Instance>> {
+    let one = (any::<u32>(), any::<(u32, u32)>(), "[1-7]g\\.[1-9]0gb", any::<Option<u64>>());
+    let one = one.prop_map(|(number, (gi, ci), profile, memory)| {
+        let uuid = format!("MIG-{number:08x}-0000-5000-8000-000000000000");
+        Instance { uuid, gi, ci, profile, memory }
+    });
+    proptest::collection::vec(one, 0..MAX_INSTANCES)
+}
+
+fn modes() -> impl Strategy<Value = ComputeMode> {
+    let modes = [ComputeMode::Default, ComputeMode::Exclusive, ComputeMode::Prohibited, ComputeMode::Other];
+    proptest::sample::select(modes.to_vec())
+}
+
 fn cards() -> impl Strategy<Value = Card> {
     let memory =
         any::<(u64, u64, u64)>().prop_map(|(total, reserved, used)| Memory { total, reserved, used });
@@ -30,12 +44,15 @@ fn cards() -> impl Strategy<Value = Card> {
     let known = (option::of(memory), any::<Option<(u32, u32)>>(), any::<Option<bool>>(), option::of(ecc));
     let places = (0_u32..256).prop_map(|bus| format!("00000000:{bus:02x}:00.0"));
     let nvlinks = proptest::collection::btree_map(places, any::<u32>(), 0..4);
+    let divided = (option::of(instances()), option::of(modes()));
     let last = (option::of(rows), nvlinks, option::of(failures()));
-    (uuids(), known, last).prop_map(|(uuid, known, (rows, nvlinks, failure))| {
-        let (memory, capability, mig, ecc) = known;
-        let pci = Some("00000000:41:00.0".to_owned());
-        Card { uuid, pci, memory, capability, mig, ecc, rows, nvlinks, failure }
-    })
+    (uuids(), known, divided, last).prop_map(
+        |(uuid, known, (instances, compute), (rows, nvlinks, failure))| {
+            let (memory, capability, mig, ecc) = known;
+            let pci = Some("00000000:41:00.0".to_owned());
+            Card { uuid, pci, memory, capability, mig, instances, compute, ecc, rows, nvlinks, failure }
+        },
+    )
 }
 
 fn messages() -> impl Strategy<Value = Message> {
@@ -82,6 +99,27 @@ fn a_newer_field_is_no_mistake() {
     let line = format!(r#"{{"version":1,"xid":{{"card":"{UUID}","code":31,"when":"today"}},"mood":"good"}}"#);
     let xid = Message::Xid(Xid { card: UUID.to_owned(), code: 31 });
     assert_eq!(Message::parse(line.as_bytes()), Ok(xid));
+}
+
+#[test]
+fn a_mode_of_a_newer_release_is_no_mistake_and_an_instance_has_a_name() {
+    let line = |card: &str| {
+        format!(r#"{{"version":1,"look":{{"driver":"","cards":[{{"uuid":"{UUID}",{card}}}]}}}}"#)
+    };
+    let parse = |card: &str| -> Result<Card, WireError> {
+        match Message::parse(line(card).as_bytes())? {
+            Message::Look(look) => Ok(look.cards[0].clone()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(parse(r#""compute":"shy""#).unwrap().compute, Some(ComputeMode::Other));
+    let error = parse(r#""instances":[{"uuid":"MIG-7","gi":1,"ci":0,"profile":"1g.10gb"}]"#).unwrap_err();
+    assert_eq!(error.to_string(), "\"MIG-7\" is no instance's UUID; wanted MIG- and 36 characters");
+    let many = vec![Instance { uuid: UUID.replace("GPU", "MIG"), ..Instance::default() }; MAX_INSTANCES + 1];
+    let card = Card { uuid: UUID.to_owned(), instances: Some(many), ..Card::default() };
+    let look = Message::Look(Look { cards: vec![card], ..Look::default() });
+    let error = Message::parse(look.line().as_bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "17 instances of a card; wanted at most 16");
 }
 
 #[test]

@@ -10,7 +10,11 @@ typedef struct { unsigned version; unsigned long long total, reserved, free, use
 typedef struct { unsigned field, scope; long long time, latency; unsigned kind, result; unsigned long long value; } field;
 typedef struct { uintptr_t device; unsigned long long kind, data; unsigned instance, compute; } event;
 
-enum { NOT_SUPPORTED = 3, TIMEOUT = 10, LOST = 15, RESET = 16, UNKNOWN = 999 };
+typedef struct { unsigned processors, copy, decoders, encoders, jpeg, ofa, gpu_slices, compute_slices; unsigned long long mebibytes; } attributes;
+
+/* The instance 3/0 of the second card, and one that goes while it is asked about. */
+enum { INSTANCE = 30 };
+enum { NOT_FOUND = 6, NOT_SUPPORTED = 3, NO_PERMISSION = 4, TIMEOUT = 10, LOST = 15, RESET = 16, UNKNOWN = 999 };
 
 static int second(uintptr_t device, const char *what) {
     const char *said = getenv("SECOND");
@@ -32,7 +36,17 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, uintptr_t *device) {
     *device = index + 1;
     return second(*device, "nameless") ? LOST : 0;
 }
+int nvmlDeviceGetHandleByUUID(const char *name, uintptr_t *device) {
+    const char *private = getenv("PRIVATE");
+    if (private && strcmp(private, "all") == 0) return NO_PERMISSION;
+    *device = INSTANCE;
+    return strcmp(name, "MIG-GPU-00000002-0000-0000-0000-000000000000/3/0") == 0 ? 0 : NOT_FOUND;
+}
 int nvmlDeviceGetUUID(uintptr_t device, char *out, unsigned length) {
+    if (device == INSTANCE) {
+        snprintf(out, length, "MIG-0000003A-0000-5000-8000-000000000000");
+        return 0;
+    }
     snprintf(out, length, "GPU-0000000%u-0000-0000-0000-000000000000", (unsigned)device);
     return 0;
 }
@@ -41,11 +55,26 @@ int nvmlDeviceGetPciInfo_v3(uintptr_t device, pci_info *out) {
     snprintf(out->id_text, sizeof out->id_text, "00000000:4%u:00.0", (unsigned)device);
     return 0;
 }
+int nvmlDeviceGetMinorNumber(uintptr_t device, unsigned *minor) { *minor = (unsigned)device - 1; return 0; }
+int nvmlDeviceGetName(uintptr_t device, char *out, unsigned length) {
+    snprintf(out, length, device == INSTANCE && !getenv("SHORT_NAME") ? "NVIDIA H100 80GB HBM3 MIG 3g.4gb" : "NVIDIA H100");
+    return 0;
+}
+int nvmlDeviceGetAttributes_v2(uintptr_t device, attributes *out) {
+    memset(out, 0, sizeof *out);
+    *out = (attributes){ .gpu_slices = 3, .compute_slices = device == INSTANCE ? 3 : 7, .mebibytes = 4000 };
+    return 0;
+}
+int nvmlDeviceGetComputeMode(uintptr_t device, unsigned *mode) {
+    *mode = second(device, "exclusive") ? 3 : second(device, "prohibited") ? 2 : second(device, "odd") ? 9 : 0;
+    return device == 1 ? NOT_SUPPORTED : 0;
+}
 int nvmlDeviceGetMemoryInfo_v2(uintptr_t device, memory_info *out) {
     if (second(device, "hang")) sleep(600);
     if (second(device, "lost")) return LOST;
     if (second(device, "reset")) return RESET;
     if (second(device, "unknown")) return UNKNOWN;
+    if (second(device, "mig") && getenv("PRIVATE")) return NO_PERMISSION;
     out->total = 8ull << 30; out->reserved = 1ull << 30; out->used = 5; out->free = out->total - 5;
     return 0;
 }

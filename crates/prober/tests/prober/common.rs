@@ -36,6 +36,9 @@ impl Prober {
     pub(crate) fn start(nvml: &Path, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_firstlight-prober"));
         command.arg("--nvml").arg(nvml).args(["--interval-seconds", "0.1"]).envs(environment.iter().copied());
+        if let Some((_, folder)) = environment.iter().find(|(name, _)| *name == "CAPABILITIES") {
+            command.args(["--capabilities", folder]);
+        }
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = Some(BufReader::new(child.stdout.take().unwrap()).lines());
         Self { child, lines }

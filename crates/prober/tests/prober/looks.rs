@@ -1,7 +1,9 @@
 //! What it says of the cards.
 
 use crate::common::{Prober, fake, second};
-use firstlight_contract::prober::{Asking, Ecc, FailureKind, Memory, Message, Rows, Xid};
+use firstlight_contract::prober::{
+    Asking, ComputeMode, Ecc, FailureKind, Instance, Memory, Message, Rows, Xid,
+};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,55 @@ fn a_card_that_is_divided_or_has_errors_says_so() {
     assert_eq!(second("mig").mig, Some(true));
     assert_eq!(second("ecc").ecc, Some(Ecc { enabled: true, uncorrected: 3 }));
     assert_eq!(second("rows").rows, Some(Rows { pending: true, failed: false }));
+}
+
+#[test]
+fn the_instances_of_a_divided_card_are_those_that_kernel_and_nvml_both_know() {
+    let capabilities = tempfile::tempdir().unwrap();
+    // The second one has no compute instance yet, the third is not NVML's any more.
+    for folder in ["gi3/ci0", "gi4", "gi9/ci0"] {
+        std::fs::create_dir_all(capabilities.path().join("gpu1/mig").join(folder)).unwrap();
+    }
+    let folder = capabilities.path().to_str().unwrap();
+    let look = |more: &[(&str, &str)]| {
+        let environment = [&[("SECOND", "mig"), ("CAPABILITIES", folder)], more].concat();
+        let look = Prober::start(fake(), &environment).look();
+        assert_eq!((look.cards[0].instances.as_ref(), look.cards[1].failure.as_ref()), (None, None));
+        look.cards[1].instances.clone().unwrap()
+    };
+    let wanted = Instance {
+        uuid: "MIG-0000003a-0000-5000-8000-000000000000".to_owned(),
+        gi: 3,
+        ci: 0,
+        profile: "3g.4gb".to_owned(),
+        memory: Some(4000 << 20),
+    };
+    assert_eq!(look(&[]), std::slice::from_ref(&wanted));
+    assert_eq!(
+        look(&[("PRIVATE", "card")]),
+        std::slice::from_ref(&wanted),
+        "what is kept of the card ends nothing"
+    );
+    assert_eq!(look(&[("SHORT_NAME", "1")]), [wanted], "a name that does not say it is made of the slices");
+    let refused = [("SECOND", "mig"), ("CAPABILITIES", folder), ("PRIVATE", "all")];
+    let refused = Prober::start(fake(), &refused).look().cards[1].clone();
+    let failure = refused.failure.unwrap();
+    assert_eq!((refused.mig, refused.instances, failure.kind), (Some(true), None, FailureKind::Other));
+    assert_eq!(failure.call, "nvmlDeviceGetHandleByUUID");
+    assert_eq!(second("mig").instances, Some(Vec::new()), "the kernel knows none");
+}
+
+#[test]
+fn a_card_says_which_contexts_it_takes() {
+    let look = Prober::start(fake(), &[]).look();
+    assert_eq!((look.cards[0].compute, look.cards[1].compute), (None, Some(ComputeMode::Default)));
+    for (word, mode) in [
+        ("exclusive", ComputeMode::Exclusive),
+        ("prohibited", ComputeMode::Prohibited),
+        ("odd", ComputeMode::Other),
+    ] {
+        assert_eq!(second(word).compute, Some(mode), "{word}");
+    }
 }
 
 #[test]

@@ -97,6 +97,16 @@ impl FakeNode {
         self.write(&format!("proc/driver/nvidia/gpus/{place}/information"), text);
     }
 
+    /// A MIG instance of the card with this minor, and its device nodes: `<gi>0` and `<gi><ci + 1>`.
+    pub(crate) fn instance(&self, card: u32, gi: u32, ci: u32) {
+        let of_gi = format!("proc/driver/nvidia/capabilities/gpu{card}/mig/gi{gi}");
+        for (folder, minor) in [(of_gi.clone(), gi * 10), (format!("{of_gi}/ci{ci}"), gi * 10 + ci + 1)] {
+            let access = format!("DeviceFileMinor: {minor}\nDeviceFileMode: 256\nDeviceFileModify: 1\n");
+            self.write(&format!("{folder}/access"), access);
+            self.write(&format!("dev/nvidia-caps/nvidia-cap{minor}"), "");
+        }
+    }
+
     /// The card is gone from bus and module, as after a hot removal.
     pub(crate) fn pull(&self, place: &str) {
         self.remove(&format!("sys/bus/pci/devices/{place}"));

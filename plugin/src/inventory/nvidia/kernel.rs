@@ -38,6 +38,18 @@ pub fn information(text: &str) -> Information {
     found
 }
 
+/// The number of the device node that opens a MIG instance, in its `access` file below
+/// `/proc/driver/nvidia/capabilities` (NVIDIA, *MIG User Guide*, "Device Nodes and Capabilities").
+///
+/// ```text
+/// DeviceFileMinor: 12
+/// DeviceFileMode: 256
+/// DeviceFileModify: 1
+/// ```
+pub fn capability(text: &str) -> Option<u32> {
+    text.lines().find_map(|line| line.strip_prefix("DeviceFileMinor:"))?.trim().parse().ok()
+}
+
 /// The module's version in `version`, such as `535.104.05`.
 ///
 /// ```text
@@ -94,6 +106,14 @@ mod tests {
     }
 
     #[test]
+    fn a_capability_names_its_device_node() {
+        assert_eq!(capability("DeviceFileMinor: 12\nDeviceFileMode: 256\nDeviceFileModify: 1\n"), Some(12));
+        for text in ["", "DeviceFileMode: 256\n", "DeviceFileMinor: -1\n", "DeviceFileMinor:\n"] {
+            assert_eq!(capability(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn both_kernel_modules_say_their_version() {
         let own = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\n\
                    GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n";
@@ -107,7 +127,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics_or_yields_long_values(text: String, value in ".{0,400}") {
-            let _ = (version(&text), information(&text));
+            let _ = (version(&text), information(&text), capability(&text));
             let card = information(&format!("Model: {value}\nDevice Minor: {value}\n"));
             prop_assert!(card.model.unwrap_or_default().chars().count() <= MAX_VALUE);
         }

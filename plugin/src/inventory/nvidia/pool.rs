@@ -1,10 +1,12 @@
-//! A pool of real cards, whole or in parts: which of the node's cards are in it, and which of them can be given.
+//! A pool of real cards, whole or in parts: which of the node's cards are in it, and which of them can be given. Pools of
+//! MIG instances: [`super::mig`].
 
 use super::cards::{Card, CardFault, Found};
 use super::cdi::{Reader, Specs};
 use super::driver::{self, DriverSet};
+use super::mig::{self, Capability, Instances};
 use super::root::NodeRoot;
-use super::told::Told;
+use super::told::{self, Told};
 use crate::foreign::Foreign;
 use crate::inventory::{
     DeviceNode, Direct, Driver, Fault, Health, Inventory, Links, PoolDevice, Snapshot, Unit,
@@ -25,9 +27,6 @@ const CONTROL: [(&str, bool); 3] =
     [("/dev/nvidiactl", true), ("/dev/nvidia-uvm", true), ("/dev/nvidia-uvm-tools", false)];
 /// Quotas of equal parts are whole multiples of the driver's allocation granularity.
 const GRANULE: u64 = 2 << 20;
-/// What a context is charged in each process. NVIDIA's driver takes 100 to 500 MiB of a card, by model and version, and
-/// no call of the process asks for it.
-const CONTEXT: u64 = 256 << 20;
 
 /// A pool of real cards on this node.
 #[derive(Debug)]
@@ -39,7 +38,16 @@ pub struct Nvidia {
     foreign: Arc<Foreign>,
     /// Every card that was ever seen: one that is gone stays in the list, because the kubelet would otherwise
     /// forget why a pod has no GPU any more.
-    known: Mutex<BTreeMap<String, Card>>,
+    known: Mutex<Known>,
+}
+
+/// What was ever seen.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Cards by UUID.
+    pub cards: BTreeMap<String, Card>,
+    /// Their MIG instances.
+    pub instances: Instances,
 }
 
 /// What this pool and the others claim.
@@ -49,6 +57,9 @@ pub struct Claims {
     selection: Selection,
     parts: Parts,
     driver: DriverMode,
+    /// What each process is charged for its context.
+    context: Option<u64>,
+    /// Other pools that give the same of a card.
     others: Vec<(String, Selection)>,
 }
 
@@ -58,6 +69,8 @@ enum Parts {
     /// So many times each.
     Whole(u32),
     Shares(Shares, Option<u64>),
+    /// MIG instances with this profile.
+    Instances(String),
 }
 
 /// What was seen on the node, apart from the cards.
@@ -69,6 +82,8 @@ pub struct Surroundings {
     pub specs: Specs,
     /// The device nodes that are there, such as `/dev/nvidia0`.
     pub nodes: Vec<PathBuf>,
+    /// The MIG instances that the kernel module knows, by the card's minor.
+    pub capabilities: BTreeMap<u32, Vec<Capability>>,
     /// What the kubelet calls the node's root.
     pub host: NodeRoot,
     /// What NVML says, through the prober.
@@ -80,18 +95,23 @@ pub struct Surroundings {
 impl Nvidia {
     /// A pool of these cards, among all pools of the configuration.
     pub fn new(pool: &Pool, cards: &Cards, all: &[Pool], root: NodeRoot, knowledge: Arc<Knowledge>) -> Self {
-        let parts = match &pool.spec {
-            PoolSpec::Slice { shares, memory_bytes, .. } => Parts::Shares(shares.clone(), *memory_bytes),
-            PoolSpec::Whole { replicas, .. } => Parts::Whole(*replicas),
-            _ => Parts::Whole(1),
+        let (parts, context) = match &pool.spec {
+            PoolSpec::Slice { shares, memory_bytes, context_bytes, .. } => {
+                (Parts::Shares(shares.clone(), *memory_bytes), Some(*context_bytes))
+            }
+            PoolSpec::Whole { mig: Some(profile), .. } => (Parts::Instances(profile.clone()), None),
+            PoolSpec::Whole { replicas, .. } => (Parts::Whole(*replicas), None),
+            _ => (Parts::Whole(1), None),
         };
-        let others = all.iter().filter(|other| other.name != pool.name);
+        // Whether MIG is on decides between a card and its instances, and these go by their profile.
+        let others = all.iter().filter(|other| other.name != pool.name && other.mig() == pool.mig());
         let others = others.filter_map(|other| Some((other.name.clone(), other.cards()?.devices.clone())));
         let claims = Claims {
             pool: pool.name.clone(),
             selection: cards.devices.clone(),
             parts,
             driver: cards.driver,
+            context,
             others: others.collect(),
         };
         let (specs, foreign) = (Reader::new(root.clone()), Arc::default());
@@ -111,9 +131,13 @@ impl Nvidia {
                          node (modprobe nvidia), or install NVIDIA's driver there"
                 .to_owned()),
         };
-        let cards =
-            found.cards.iter().filter_map(|card| card.minor).map(|minor| format!("/dev/nvidia{minor}"));
-        let wanted = CONTROL.iter().map(|(name, _)| (*name).to_owned()).chain(cards).map(PathBuf::from);
+        let minors = || found.cards.iter().filter_map(|card| card.minor);
+        let capabilities: BTreeMap<u32, Vec<Capability>> =
+            minors().map(|minor| (minor, mig::capabilities(&self.root, minor))).collect();
+        let cards = minors().map(|minor| format!("/dev/nvidia{minor}"));
+        let parts = capabilities.values().flatten().flat_map(Capability::nodes);
+        let wanted = CONTROL.iter().map(|(name, _)| (*name).to_owned()).chain(cards).chain(parts);
+        let wanted = wanted.map(PathBuf::from);
         // Seen, not opened: the device cgroup forbids that, and nothing here needs it.
         let nodes = wanted.filter(|node| self.root.seen(node).symlink_metadata().is_ok()).collect();
         if found.module.is_none() {
@@ -126,7 +150,7 @@ impl Nvidia {
             _ => Specs::default(),
         };
         let foreign = self.foreign.resources();
-        Surroundings { driver, specs, nodes, host: self.root.clone(), told, foreign }
+        Surroundings { driver, specs, nodes, capabilities, host: self.root.clone(), told, foreign }
     }
 }
 
@@ -136,26 +160,31 @@ impl Inventory for Nvidia {
         let surroundings = self.surroundings(&found);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for card in &found.cards {
-            known.insert(card.uuid.clone(), card.clone());
+            known.cards.insert(card.uuid.clone(), card.clone());
         }
+        known.instances.hear(&surroundings.told);
         judge(&self.claims, &known, &found, &surroundings)
     }
 }
 
 /// What the pool has now; pure.
-pub fn judge(
-    claims: &Claims,
-    known: &BTreeMap<String, Card>,
-    found: &Found,
-    surroundings: &Surroundings,
-) -> Snapshot {
-    let mut cards: Vec<&Card> =
-        known.values().filter(|card| claims.selection.holds(&card.uuid, &card.pci, &card.model)).collect();
+pub fn judge(claims: &Claims, known: &Known, found: &Found, surroundings: &Surroundings) -> Snapshot {
+    let selected = |card: &&Card| claims.selection.holds(&card.uuid, &card.pci, &card.model);
+    let mut cards: Vec<&Card> = known.cards.values().filter(selected).collect();
     cards.sort_by(|one, other| (&one.pci, &one.uuid).cmp(&(&other.pci, &other.uuid)));
-    let driver = way(claims.driver, &cards, found, surroundings);
-    let devices: Vec<PoolDevice> =
-        cards.into_iter().map(|card| device(claims, card, &driver, found, surroundings)).collect();
-    let remark = match (devices.is_empty(), found.nothing()) {
+    let (driver, devices, none) = if let Parts::Instances(profile) = &claims.parts {
+        // A CDI specification and NVIDIA's runtime name cards.
+        let driver = Driver::Direct(surroundings.direct());
+        let fault = |card: &Card| claims.fault(card, &driver, found, surroundings);
+        let devices = mig::devices(profile, &cards, &known.instances, surroundings, fault);
+        (driver, devices, mig::remark(profile, &cards, &surroundings.told))
+    } else {
+        let driver = way(claims.driver, &cards, found, surroundings);
+        let device = |card| device(claims, card, &driver, found, surroundings);
+        let devices: Vec<PoolDevice> = cards.into_iter().map(device).collect();
+        (driver, devices, None)
+    };
+    let remark = match (devices.is_empty(), found.nothing().or(none)) {
         (true, Some(nothing)) => Some(nothing),
         (true, None) => Some(format!(
             "none of this node's cards is in the pool's devices; there are {}",
@@ -192,11 +221,10 @@ fn device(
 ) -> PoolDevice {
     let told = &surroundings.told;
     let (units, divided) = claims.units(card, told.memory(&card.uuid));
-    let fault = gone(card, found)
-        .or_else(|| claims.contested(card))
-        .or_else(|| surroundings.served(&claims.pool))
-        .or_else(|| surroundings.fault(card, driver, found))
-        .or_else(|| told.fault(card, &shown(card)))
+    let fault = claims
+        .fault(card, driver, found, surroundings)
+        .or_else(|| surroundings.divided(card).then(|| told::divided(card, &shown(card))))
+        .or_else(|| told.refuses(card, &shown(card), claims.shared()))
         .or(divided);
     PoolDevice {
         name: card.uuid.clone(),
@@ -206,15 +234,15 @@ fn device(
         granted: Some(Device {
             uuid: card.uuid.clone(),
             pci: Some(card.pci.clone()),
-            context_bytes: matches!(claims.parts, Parts::Shares(..)).then_some(CONTEXT),
+            context_bytes: claims.context,
             ..Device::default()
         }),
-        node: card.minor.map(|minor| surroundings.node(Path::new(&format!("/dev/nvidia{minor}")))),
+        nodes: surroundings.of_card(card).collect(),
         units,
     }
 }
 
-fn shown(card: &Card) -> String {
+pub(super) fn shown(card: &Card) -> String {
     format!("{} ({}, {})", card.uuid, card.model, card.pci)
 }
 
@@ -232,6 +260,31 @@ fn gone(card: &Card, found: &Found) -> Option<Fault> {
 }
 
 impl Claims {
+    /// Whether several containers have one card at a time.
+    fn shared(&self) -> bool {
+        match &self.parts {
+            Parts::Shares(Shares::Equal(count), _) => *count > 1,
+            Parts::Shares(Shares::Sizes(sizes), _) => sizes.len() > 1,
+            Parts::Whole(replicas) => *replicas > 1,
+            Parts::Instances(_) => false,
+        }
+    }
+
+    /// Why nothing of a card can be given, whatever the pool gives of it.
+    fn fault(
+        &self,
+        card: &Card,
+        driver: &Driver,
+        found: &Found,
+        surroundings: &Surroundings,
+    ) -> Option<Fault> {
+        gone(card, found)
+            .or_else(|| self.contested(card))
+            .or_else(|| surroundings.served(&self.pool))
+            .or_else(|| surroundings.fault(card, driver, found))
+            .or_else(|| surroundings.told.fault(card, &shown(card)))
+    }
+
     /// Why a card is not this pool's alone.
     fn contested(&self, card: &Card) -> Option<Fault> {
         let holds =
@@ -255,7 +308,7 @@ impl Claims {
     fn units(&self, card: &Card, real: Option<u64>) -> (Vec<Unit>, Option<Fault>) {
         let unit = |index: usize, quota_bytes| Unit { id: format!("{}::{index}", card.uuid), quota_bytes };
         match &self.parts {
-            Parts::Whole(1) => (vec![Unit::whole(card.uuid.clone())], None),
+            Parts::Whole(1) | Parts::Instances(_) => (vec![Unit::whole(card.uuid.clone())], None),
             Parts::Whole(replicas) => {
                 let replica = |number| Unit::whole(format!("{}::r{number}", card.uuid));
                 ((0..*replicas).map(replica).collect(), None)
@@ -271,6 +324,7 @@ impl Claims {
                     Some(memory) => self.exceeded(card, *memory, real),
                     None => real.is_none().then(|| self.unknown(card)),
                 };
+                let fault = fault.or_else(|| self.narrow(card, quota?));
                 ((0..*count as usize).map(|index| unit(index, quota)).collect(), fault)
             }
         }
@@ -285,6 +339,21 @@ impl Claims {
             self.pool
         );
         Fault::new(HealthReason::MemoryUnknown, sentence)
+    }
+
+    /// Why no process could come up in equal parts: there is no room for more than its context.
+    fn narrow(&self, card: &Card, part: u64) -> Option<Fault> {
+        let context = self.context.filter(|context| part <= *context)?;
+        let sentence = format!(
+            "the pool {:?} divides {} into parts of {} MiB, of which the context of one process takes {} MiB \
+             (`contextMemory`): no process could ever come up in one; make fewer `slices`, or take the card out of the \
+             pool's devices",
+            self.pool,
+            shown(card),
+            part >> 20,
+            context >> 20
+        );
+        Some(Fault::new(HealthReason::MemoryExceeded, sentence))
     }
 
     /// Why a card cannot be divided into parts of so much memory in all.
@@ -303,11 +372,21 @@ impl Claims {
 }
 
 impl Surroundings {
-    fn node(&self, name: &Path) -> DeviceNode {
+    /// Whether hardware divides a card: NVML says so, or the kernel module knows instances of it.
+    fn divided(&self, card: &Card) -> bool {
+        let knows = |minor| self.capabilities.get(&minor).is_some_and(|known| !known.is_empty());
+        self.told.look(&card.uuid).is_some_and(|look| look.mig == Some(true)) || card.minor.is_some_and(knows)
+    }
+
+    pub(super) fn of_card(&self, card: &Card) -> impl Iterator<Item = DeviceNode> + use<> {
+        card.minor.map(|minor| self.node(Path::new(&format!("/dev/nvidia{minor}")))).into_iter()
+    }
+
+    pub(super) fn node(&self, name: &Path) -> DeviceNode {
         DeviceNode { host: self.host.host(name), container: name.to_string_lossy().into_owned() }
     }
 
-    fn there(&self, name: &str) -> bool {
+    pub(super) fn there(&self, name: &str) -> bool {
         self.nodes.iter().any(|node| node == Path::new(name))
     }
 

@@ -4,7 +4,7 @@
 use super::cards::Card;
 use crate::inventory::Fault;
 use firstlight_contract::metrics::HealthReason;
-use firstlight_contract::prober::{self, FailureKind, Silent};
+use firstlight_contract::prober::{self, ComputeMode, FailureKind, Silent};
 use std::collections::BTreeMap;
 
 /// Errors of the driver after which a card works again when it was reset, and their names (NVIDIA, *Xid Errors*).
@@ -80,8 +80,39 @@ impl Told {
         look.and_then(|look| lost(look, shown))
             .or_else(|| told.xid.map(|code| reported(code, shown)))
             .or_else(|| look.and_then(|look| memory_errors(look, shown)))
-            .or_else(|| look.filter(|look| look.mig == Some(true)).map(|_| divided(card, shown)))
     }
+
+    /// What NVML says of a card now.
+    pub fn look(&self, uuid: &str) -> Option<&prober::Card> {
+        self.cards.get(uuid)?.look.as_ref()
+    }
+
+    /// Why CUDA makes no context on a card; `shared`: the pool gives it to several containers at a time.
+    pub fn refuses(&self, card: &Card, shown: &str, shared: bool) -> Option<Fault> {
+        let (mode, whom) = match self.look(&card.uuid)?.compute? {
+            ComputeMode::Prohibited => ("PROHIBITED", "every process"),
+            ComputeMode::Exclusive if shared => {
+                ("EXCLUSIVE_PROCESS", "every process but one, and the pool shares it")
+            }
+            _ => return None,
+        };
+        let sentence = format!(
+            "the compute mode of {shown} is {mode}: CUDA refuses {whom} (46, devices unavailable); set it back (nvidia-smi \
+             -i {} -c DEFAULT)",
+            card.pci
+        );
+        Some(Fault::new(HealthReason::ComputeMode, sentence))
+    }
+}
+
+/// Why a card is not given itself while hardware divides it.
+pub fn divided(card: &Card, shown: &str) -> Fault {
+    let sentence = format!(
+        "MIG is on: {shown} is divided by hardware; give its instances by a pool with the key `mig` (such as `mig: \
+         1g.10gb`), turn it off (nvidia-smi -i {} -mig 0), or leave the card out of the pool's devices",
+        card.pci
+    );
+    Fault::new(HealthReason::Mig, sentence)
 }
 
 const RESET: &str = "drain the node, then reset the card (nvidia-smi --gpu-reset) or reboot the node";
@@ -141,15 +172,6 @@ fn memory_errors(look: &prober::Card, shown: &str) -> Option<Fault> {
         return None;
     };
     Some(Fault::new(HealthReason::Ecc, sentence))
-}
-
-fn divided(card: &Card, shown: &str) -> Fault {
-    let sentence = format!(
-        "MIG is on: {shown} is divided by hardware, and this version gives no such parts; turn it off (nvidia-smi -i {} \
-         -mig 0), or leave the card out of the pool's devices",
-        card.pci
-    );
-    Fault::new(HealthReason::Mig, sentence)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ fn mistakes(yaml: &str) -> Vec<String> {
 #[test]
 fn a_pool_of_whole_cards_has_all_of_them_unless_told() {
     let cards = Cards { devices: Selection::All, driver: DriverMode::Auto };
-    assert_eq!(spec("{name: gpu, kind: whole}"), PoolSpec::Whole { cards, replicas: 1 });
+    assert_eq!(spec("{name: gpu, kind: whole}"), PoolSpec::Whole { cards, mig: None, replicas: 1 });
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn cards_are_named_by_uuid_place_or_model() {
         Selector::Model("*A40".to_owned()),
     ]);
     let cards = Cards { devices, driver: DriverMode::Direct };
-    assert_eq!(spec, PoolSpec::Whole { cards, replicas: 1 });
+    assert_eq!(spec, PoolSpec::Whole { cards, mig: None, replicas: 1 });
 }
 
 #[test]
@@ -131,4 +131,14 @@ fn pools_of_different_cards_stand_side_by_side() {
     let yaml = "pools:\n- {name: a, kind: whole, devices: [\"*H100*\"]}\n- {name: b, kind: slice, slices: 2, devices: [\"*T4\"]}\n\
                 - {name: c, kind: simulated}\n";
     assert_eq!(Pools::parse(yaml).unwrap().pools.len(), 3);
+}
+
+#[test]
+fn instances_are_given_once_each_and_by_the_nodes_own_driver() {
+    let found = mistakes(
+        "pools:\n- {name: a, kind: whole, mig: 1g.10gb, replicas: 2}\n\
+         - {name: b, kind: whole, mig: 2g.20gb, driver: cdi}\n",
+    );
+    let replicas = "pools[0].replicas: 2; an instance is for one container, so `mig` and `replicas` are not for one pool";
+    assert_eq!(found, [replicas, "pools[1].driver: cdi; instances are given with auto or direct"]);
 }

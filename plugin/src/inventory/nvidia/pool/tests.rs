@@ -57,7 +57,7 @@ fn whole_cards_are_healthy_devices_under_their_uuids() {
     let snapshot = pool(&node, WHOLE).probe();
     assert_eq!(ids(&snapshot), [uuid(0), uuid(1)]);
     assert!(snapshot.devices.iter().all(|device| device.health.is_healthy()), "{snapshot:?}");
-    assert_eq!(snapshot.devices[1].node.as_ref().unwrap().container, "/dev/nvidia1");
+    assert_eq!(snapshot.devices[1].nodes[0].container, "/dev/nvidia1");
     let Driver::Direct(direct) = &snapshot.driver else { panic!("{snapshot:?}") };
     let control: Vec<_> = direct.control.iter().map(|node| node.container.as_str()).collect();
     assert_eq!(control, ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"]);
@@ -71,7 +71,7 @@ fn a_reboot_that_swaps_the_minors_changes_no_id() {
     node.information(&place(1), 0, &uuid(1));
     let after = pool(&node, WHOLE).probe();
     assert_eq!(ids(&before), ids(&after));
-    assert_eq!(after.devices[0].node.as_ref().unwrap().container, "/dev/nvidia1");
+    assert_eq!(after.devices[0].nodes[0].container, "/dev/nvidia1");
 }
 
 #[test]
@@ -306,4 +306,41 @@ fn a_card_that_is_given_several_times_has_a_unit_for_each() {
     let snapshot = pool(&node, "- {name: gpu, kind: whole, replicas: 3}").probe();
     assert_eq!(ids(&snapshot), ["r0", "r1", "r2"].map(|end| format!("{}::{end}", uuid(0))));
     assert!(snapshot.devices[0].units.iter().all(|unit| unit.quota_bytes.is_none() && unit.id.len() <= 63));
+}
+
+#[test]
+fn equal_parts_without_room_beside_a_context_are_given_to_nobody() {
+    let node = node(1);
+    let slice = |keys: &str| format!("- {{name: s, kind: slice, {keys}}}");
+    let snapshot = told(&node, &slice("slices: 32"), &prober(8192)).probe();
+    let sentence = fault(&snapshot, 0);
+    assert!(sentence.starts_with("the pool \"s\" divides GPU-"), "{sentence}");
+    assert!(
+        sentence.contains("into parts of 256 MiB, of which the context of one process takes 256 MiB"),
+        "{sentence}"
+    );
+    let snapshot = told(&node, &slice("slices: 32, contextMemory: 192MiB"), &prober(8192)).probe();
+    assert!(snapshot.devices[0].health.is_healthy(), "{snapshot:?}");
+    assert_eq!(snapshot.devices[0].granted.as_ref().unwrap().context_bytes, Some(192 << 20));
+}
+
+#[test]
+fn a_card_for_one_process_alone_is_not_shared() {
+    let node = node(1);
+    let compute = |yaml: &str, mode| {
+        let knowledge = Arc::new(Knowledge::default());
+        let card = prober::Card { uuid: uuid(0), compute: Some(mode), ..prober::Card::default() };
+        let look = Look { driver: VERSION.to_owned(), cards: vec![card], nameless: Vec::new() };
+        hear(&knowledge, Message::Look(look));
+        told(&node, yaml, &knowledge).probe().devices[0].health.clone()
+    };
+    let refused = |health: Health| match health {
+        Health::Unhealthy(fault) => Some(fault.reason),
+        Health::Healthy => None,
+    };
+    let (exclusive, one) = (prober::ComputeMode::Exclusive, "- {name: s, kind: slice, sizes: [8GiB]}");
+    let two = "- {name: s, kind: slice, sizes: [8GiB, 8GiB]}";
+    assert_eq!(refused(compute(two, exclusive)), Some(HealthReason::ComputeMode));
+    assert_eq!([refused(compute(one, exclusive)), refused(compute(WHOLE, exclusive))], [None; 2]);
+    assert_eq!(refused(compute(WHOLE, prober::ComputeMode::Prohibited)), Some(HealthReason::ComputeMode));
 }

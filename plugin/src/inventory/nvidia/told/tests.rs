@@ -93,14 +93,43 @@ fn errors_of_the_memory_count_where_error_correction_is_on() {
 }
 
 #[test]
-fn a_card_that_hardware_divides_names_the_command_that_ends_it() {
-    let (reason, sentence) = looked(|look| look.mig = Some(true)).unwrap();
+fn a_card_that_hardware_divides_names_the_key_and_the_command_that_ends_it() {
+    let Fault { reason, sentence } = divided(&card(), "the card");
     assert_eq!(reason, HealthReason::Mig);
     assert!(
-        sentence.starts_with("MIG is on: ") && sentence.contains("nvidia-smi -i 00000000:41:00.0 -mig 0"),
+        sentence.starts_with(
+            "MIG is on: the card is divided by hardware; give its instances by a pool with the key `mig`"
+        ),
         "{sentence}"
     );
-    assert_eq!(looked(|look| look.mig = Some(false)), None);
+    assert!(sentence.contains("nvidia-smi -i 00000000:41:00.0 -mig 0"), "{sentence}");
+}
+
+#[test]
+fn a_compute_mode_that_refuses_what_the_pool_needs_names_the_command_that_ends_it() {
+    let refuses = |compute, shared| {
+        let look = prober::Card { uuid: UUID.to_owned(), compute, ..prober::Card::default() };
+        let told = ToldCard { look: Some(look), ..ToldCard::default() };
+        let told = Told { cards: BTreeMap::from([(UUID.to_owned(), told)]), hangs: None };
+        told.refuses(&card(), "the card", shared).map(|fault| (fault.reason, fault.sentence))
+    };
+    for (mode, shared) in [
+        (None, true),
+        (Some(ComputeMode::Default), true),
+        (Some(ComputeMode::Exclusive), false),
+        (Some(ComputeMode::Other), true),
+    ] {
+        assert_eq!(refuses(mode, shared), None, "{mode:?}");
+    }
+    let (reason, sentence) = refuses(Some(ComputeMode::Exclusive), true).unwrap();
+    assert_eq!(reason, HealthReason::ComputeMode);
+    assert_eq!(
+        sentence,
+        "the compute mode of the card is EXCLUSIVE_PROCESS: CUDA refuses every process but one, and the pool shares it (46, \
+         devices unavailable); set it back (nvidia-smi -i 00000000:41:00.0 -c DEFAULT)"
+    );
+    let (_, sentence) = refuses(Some(ComputeMode::Prohibited), false).unwrap();
+    assert!(sentence.contains("is PROHIBITED: CUDA refuses every process (46"), "{sentence}");
 }
 
 #[test]
