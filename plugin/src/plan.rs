@@ -15,7 +15,7 @@ use crate::node_files::{Layout, frame};
 use firstlight_contract::grant::{Device, Grant};
 use firstlight_contract::names::env::NVIDIA_VISIBLE_DEVICES;
 use firstlight_contract::paths::{container, library, node};
-use firstlight_contract::pools::{CudartMajor, Pool};
+use firstlight_contract::pools::{CudartMajor, Pool, mps};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -145,6 +145,11 @@ pub fn response(
         }
     }
     mounts.file(layout.host("bin"), container::BIN_DIR);
+    if let Some(folder) = pool.mps().map(Path::new) {
+        // Where CUDA looks for the daemon without being told by the environment.
+        mounts.push(&folder.join(mps::PIPE), container::MPS_PIPE, false);
+        mounts.push(&folder.join(mps::SHM), container::SHM, false);
+    }
     mounts.run(layout, grant, has_quota(&parts(snapshot, ids)));
     // Nobody else brings a driver: the names under which clients open one by path lead to the shim, too, by
     // the same inode, so that the loader takes it for the object that is already there. Beside another

@@ -31,7 +31,7 @@ const LABELS: [(&str, &str); 17] = [
     (
         "reason",
         "why a device is unhealthy: `gone`, `off-the-bus`, `excluded`, `contested` (two pools claim it), `driver`, \
-         `device-node`, `cdi`, `foreign-plugin`, `memory-unknown`, `memory-exceeded`; from the prober: `mig`, `xid`, `ecc`, \
+         `device-node`, `cdi`, `foreign-plugin`, `mps`, `memory-unknown`, `memory-exceeded`; from the prober: `mig`, `xid`, `ecc`, \
          `lost`, `nvml-hangs`, `compute-mode`",
     ),
     ("mode", "how the driver gets into containers: `direct`, `cdi`, `runtime`"),

@@ -182,11 +182,13 @@ pub enum HealthReason {
     NvmlHangs,
     /// Its compute mode refuses contexts that the pool needs.
     ComputeMode,
+    /// No MPS control daemon runs where the pool says.
+    Mps,
 }
 
 impl HealthReason {
     /// All values, in the table's order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Gone,
         Self::OffTheBus,
         Self::Excluded,
@@ -203,6 +205,7 @@ impl HealthReason {
         Self::Lost,
         Self::NvmlHangs,
         Self::ComputeMode,
+        Self::Mps,
     ];
 
     /// The label's value.
@@ -224,6 +227,7 @@ impl HealthReason {
             Self::Lost => "lost",
             Self::NvmlHangs => "nvml-hangs",
             Self::ComputeMode => "compute-mode",
+            Self::Mps => "mps",
         }
     }
 }

@@ -2,6 +2,10 @@
 
 /// Where things are mounted in a container.
 pub mod container {
+    /// Where CUDA looks for the MPS control daemon (`CUDA_MPS_PIPE_DIRECTORY` unset).
+    pub const MPS_PIPE: &str = "/tmp/nvidia-mps";
+    /// Shared memory, which clients of MPS have in common with its daemon.
+    pub const SHM: &str = "/dev/shm";
     /// The shim: `libcuda.so.1` and `libnvidia-ml.so.1`.
     pub const SHIM_DIR: &str = "/opt/firstlight/lib";
     /// The value that the webhook puts into `LD_PRELOAD`.

@@ -45,6 +45,7 @@ pub mod bytes;
 pub mod cards;
 mod context;
 pub mod mig;
+pub mod mps;
 mod node;
 
 use cards::{Cards, Placement, Shares};
@@ -91,6 +92,8 @@ pub enum PoolSpec {
         cards: Cards,
         /// Containers at a time on each; from 2 on they share it without a quota.
         replicas: u32,
+        /// Directory on the node of the MPS control daemon through which they share it.
+        mps: Option<String>,
         /// In place of the cards, their MIG instances with this profile.
         mig: Option<String>,
     },
@@ -154,6 +157,14 @@ impl Pool {
     pub const fn cards(&self) -> Option<&Cards> {
         match &self.spec {
             PoolSpec::Whole { cards, .. } | PoolSpec::Slice { cards, .. } => Some(cards),
+            _ => None,
+        }
+    }
+
+    /// The MPS control daemon's directory on the node, in pools that share cards through it.
+    pub fn mps(&self) -> Option<&str> {
+        match &self.spec {
+            PoolSpec::Whole { mps, .. } => mps.as_deref(),
             _ => None,
         }
     }

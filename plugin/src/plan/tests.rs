@@ -224,6 +224,15 @@ fn two_replicas_of_a_card_are_that_card_once() {
     assert_eq!(nodes.len(), 3, "its device node once, and those of all: {nodes:?}");
 }
 
+#[test]
+fn clients_of_mps_find_its_daemon_where_cuda_looks() {
+    let shared = pool("{name: gpu, kind: whole, replicas: 2, mps: /run/nvidia/mps}");
+    let mounts = golden(&response(&shared, &cards().1, &[unit(0, 0)], &layout(), &complete()));
+    for wanted in ["/tmp/nvidia-mps < /run/nvidia/mps/pipe rw", "/dev/shm < /run/nvidia/mps/shm rw"] {
+        assert!(mounts.iter().any(|line| line == wanted), "no {wanted} in {mounts:#?}");
+    }
+}
+
 fn unit(card: usize, part: usize) -> String {
     format!("GPU-00000000-0000-0000-0000-00000000000{card}::{part}")
 }

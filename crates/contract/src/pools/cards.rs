@@ -142,13 +142,14 @@ pub(super) fn overlaps(pools: &[(usize, Pool)], mistakes: &mut Mistakes) {
 
 impl Fields<'_> {
     pub(super) fn whole(&mut self) -> Option<PoolSpec> {
-        self.only(&["name", "kind", "cudart", "devices", "driver", "replicas", "mig"]);
+        self.only(&["name", "kind", "cudart", "devices", "driver", "replicas", "mig", "mps"]);
         let (cards, replicas, mig) = (self.cards(), self.number("replicas", 1, MAX_SHARES), self.mig());
         let (cards, replicas, mig) = (cards?, replicas?, mig.ok()?);
+        let mps = self.mps(replicas, mig.is_some()).ok()?;
         if mig.is_some() {
             self.instances(&cards, replicas)?;
         }
-        Some(PoolSpec::Whole { cards, mig, replicas })
+        Some(PoolSpec::Whole { cards, mig, replicas, mps })
     }
 
     /// What does not go with MIG instances.

@@ -16,7 +16,7 @@ use firstlight_contract::grant::Device;
 use firstlight_contract::metrics::{DriverWay, HealthReason};
 use firstlight_contract::names::label::CARDS;
 use firstlight_contract::pools::cards::{Cards, DriverMode, Selection, Shares};
-use firstlight_contract::pools::{Pool, PoolSpec};
+use firstlight_contract::pools::{Pool, PoolSpec, mps};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,6 +57,8 @@ pub struct Claims {
     selection: Selection,
     parts: Parts,
     driver: DriverMode,
+    /// Directory of the MPS control daemon through which containers share a card.
+    mps: Option<PathBuf>,
     /// What each process is charged for its context.
     context: Option<u64>,
     /// Other pools that give the same of a card.
@@ -111,6 +113,7 @@ impl Nvidia {
             selection: cards.devices.clone(),
             parts,
             driver: cards.driver,
+            mps: pool.mps().map(PathBuf::from),
             context,
             others: others.collect(),
         };
@@ -137,7 +140,7 @@ impl Nvidia {
         let cards = minors().map(|minor| format!("/dev/nvidia{minor}"));
         let parts = capabilities.values().flatten().flat_map(Capability::nodes);
         let wanted = CONTROL.iter().map(|(name, _)| (*name).to_owned()).chain(cards).chain(parts);
-        let wanted = wanted.map(PathBuf::from);
+        let wanted = wanted.map(PathBuf::from).chain(self.claims.mps_control());
         // Seen, not opened: the device cgroup forbids that, and nothing here needs it.
         let nodes = wanted.filter(|node| self.root.seen(node).symlink_metadata().is_ok()).collect();
         if found.module.is_none() {
@@ -224,7 +227,8 @@ fn device(
     let fault = claims
         .fault(card, driver, found, surroundings)
         .or_else(|| surroundings.divided(card).then(|| told::divided(card, &shown(card))))
-        .or_else(|| told.refuses(card, &shown(card), claims.shared()))
+        .or_else(|| claims.without_mps(card, surroundings))
+        .or_else(|| told.refuses(card, &shown(card), claims.shared() && claims.mps.is_none()))
         .or(divided);
     PoolDevice {
         name: card.uuid.clone(),
@@ -268,6 +272,27 @@ impl Claims {
             Parts::Whole(replicas) => *replicas > 1,
             Parts::Instances(_) => false,
         }
+    }
+
+    /// What is there while the MPS control daemon runs.
+    fn mps_control(&self) -> Option<PathBuf> {
+        Some(self.mps.as_ref()?.join(mps::PIPE).join(mps::CONTROL))
+    }
+
+    /// Without its daemon CUDA would go on beside MPS, and say nothing.
+    fn without_mps(&self, card: &Card, surroundings: &Surroundings) -> Option<Fault> {
+        let control = self.mps_control().filter(|control| !surroundings.nodes.contains(control))?;
+        let folder = self.mps.as_ref()?.display();
+        let sentence = format!(
+            "{} is missing, so no MPS control daemon shares {}: start one on the node (CUDA_MPS_PIPE_DIRECTORY={folder}/{} \
+             nvidia-cuda-mps-control -d, with {folder}/{} as its /dev/shm), or leave `mps` out of the pool {:?}",
+            control.display(),
+            shown(card),
+            mps::PIPE,
+            mps::SHM,
+            self.pool
+        );
+        Some(Fault::new(HealthReason::Mps, sentence))
     }
 
     /// Why nothing of a card can be given, whatever the pool gives of it.

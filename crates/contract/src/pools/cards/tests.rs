@@ -15,7 +15,10 @@ fn mistakes(yaml: &str) -> Vec<String> {
 #[test]
 fn a_pool_of_whole_cards_has_all_of_them_unless_told() {
     let cards = Cards { devices: Selection::All, driver: DriverMode::Auto };
-    assert_eq!(spec("{name: gpu, kind: whole}"), PoolSpec::Whole { cards, mig: None, replicas: 1 });
+    assert_eq!(
+        spec("{name: gpu, kind: whole}"),
+        PoolSpec::Whole { cards, mig: None, replicas: 1, mps: None }
+    );
 }
 
 #[test]
@@ -29,7 +32,7 @@ fn cards_are_named_by_uuid_place_or_model() {
         Selector::Model("*A40".to_owned()),
     ]);
     let cards = Cards { devices, driver: DriverMode::Direct };
-    assert_eq!(spec, PoolSpec::Whole { cards, mig: None, replicas: 1 });
+    assert_eq!(spec, PoolSpec::Whole { cards, mig: None, replicas: 1, mps: None });
 }
 
 #[test]

@@ -344,3 +344,24 @@ fn a_card_for_one_process_alone_is_not_shared() {
     assert_eq!([refused(compute(one, exclusive)), refused(compute(WHOLE, exclusive))], [None; 2]);
     assert_eq!(refused(compute(WHOLE, prober::ComputeMode::Prohibited)), Some(HealthReason::ComputeMode));
 }
+
+#[test]
+fn cards_that_mps_shares_need_its_daemon_and_may_be_for_one_process() {
+    let node = node(1);
+    let yaml = "- {name: gpu, kind: whole, replicas: 2, mps: /run/nvidia/mps}";
+    let snapshot = pool(&node, yaml).probe();
+    let sentence = fault(&snapshot, 0);
+    let wanted = "/run/nvidia/mps/pipe/control is missing, so no MPS control daemon shares GPU-";
+    assert!(sentence.starts_with(wanted), "{sentence}");
+    node.write("run/nvidia/mps/pipe/control", "");
+    let knowledge = Arc::new(Knowledge::default());
+    let compute = Some(prober::ComputeMode::Exclusive);
+    let card = prober::Card { uuid: uuid(0), compute, ..prober::Card::default() };
+    hear(
+        &knowledge,
+        Message::Look(Look { driver: VERSION.to_owned(), cards: vec![card], nameless: Vec::new() }),
+    );
+    assert_eq!(told(&node, yaml, &knowledge).probe().unusable(), None);
+    let beside = "- {name: gpu, kind: whole, replicas: 2}";
+    assert!(fault(&told(&node, beside, &knowledge).probe(), 0).contains("EXCLUSIVE_PROCESS"));
+}
