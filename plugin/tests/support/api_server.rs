@@ -23,6 +23,8 @@ pub struct Shared {
     pub patches: Vec<(String, Value)>,
     pub events: Vec<Value>,
     version: u64,
+    /// All changes, with the version that each made.
+    past: Vec<(u64, String)>,
     changes: broadcast::Sender<String>,
     /// Feeds open watches; kept so that they end with the server.
     feeds: JoinSet<()>,
@@ -46,6 +48,7 @@ impl ApiServer {
             patches: Vec::new(),
             events: Vec::new(),
             version: 1,
+            past: Vec::new(),
             changes: broadcast::channel(4096).0,
             feeds: JoinSet::new(),
         }));
@@ -78,7 +81,10 @@ impl ApiServer {
         } else {
             shared.pods.insert(name, pod.clone());
         }
-        let _ = shared.changes.send(format!("{}\n", json!({"type": kind, "object": pod})));
+        let change = format!("{}\n", json!({"type": kind, "object": pod}));
+        let version = shared.version;
+        shared.past.push((version, change.clone()));
+        let _ = shared.changes.send(change);
     }
 
     /// A pod with one container `ollama` that asks for one device of `resource`.
@@ -144,6 +150,11 @@ async fn list(State(app): State<App>, Query(query): Query<BTreeMap<String, Strin
     }
     let mut changes = shared.changes.subscribe();
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<String>();
+    // What happened between the list and this watch.
+    let listed: u64 = query.get("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
+    for (_, change) in shared.past.iter().filter(|(version, _)| *version > listed) {
+        let _ = sender.send(change.clone());
+    }
     shared.feeds.spawn(async move {
         while let Ok(change) = changes.recv().await {
             if sender.send(change).is_err() {
