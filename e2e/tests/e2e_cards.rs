@@ -37,6 +37,28 @@ fn a_whole_card_comes_with_its_driver_and_nodes_and_one_that_is_pulled_is_not_of
     })
 }
 
+#[test]
+#[ignore = "needs the local cluster"]
+fn a_card_that_cdi_names_comes_by_the_container_runtime_and_the_shim_is_in_front_of_its_driver() -> Result<()>
+{
+    scenario(|s| {
+        s.offered("named", "1")?;
+        let (_, nodes) = s.firstlight(&["status", "--nodes"])?;
+        assert!(nodes.lines().any(|line| line.contains("named") && line.contains(" cdi ")), "{nodes}");
+        s.create(&annotated(ollama("ollama", OLLAMA), &[(annotation::GPU, "named")]))?;
+        let pod = s.ready_pod("ollama")?;
+        let condition = s.gpu_ready(&pod, "True")?;
+        assert_eq!(condition.reason, "GpuUsable", "{condition:?}");
+        assert!(condition.message.contains("/usr/lib/x86_64-linux-gnu/libcuda.so.1"), "{condition:?}");
+        let there = s.shell(&pod, "ollama", "ls /dev | grep nvidia; ls -d /opt/firstlight/driver 2>&1")?;
+        for wanted in ["nvidia4\n", "nvidiactl\n", "nvidia-uvm\n", "No such file"] {
+            assert!(there.contains(wanted), "no {wanted:?} in {there}");
+        }
+        assert_eq!(s.generate(&pod)?["eval_count"], 8);
+        Ok(())
+    })
+}
+
 /// Ollama's own llama.cpp with a context that takes 768 MiB, in the container beside Ollama.
 const GREEDY: &str = "cd /usr/lib/ollama && LD_LIBRARY_PATH=$PWD:$PWD/cuda_v13 \
     GGML_BACKEND_PATH=$PWD/cuda_v13/libggml-cuda.so timeout 60 \

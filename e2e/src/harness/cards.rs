@@ -15,7 +15,9 @@ use crate::deps::product;
 /// The directory on the node (`plugin.node.root` of the tests' values); it is gone with the cluster.
 pub const ROOT: &str = "/opt/node-with-cards";
 /// Its cards.
-pub const CARDS: u32 = 4;
+pub const CARDS: u32 = 5;
+/// The one that a CDI specification names.
+const NAMED: u32 = 4;
 const VERSION: &str = "580.95.05";
 /// Where the libraries lie.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
@@ -49,6 +51,7 @@ impl NodeWithCards {
         node.device("nvidia-uvm", 254)?;
         (0..CARDS).try_for_each(|number| node.device(&format!("nvidia{number}"), number))?;
         node.driver()?;
+        node.write("etc/cdi/nvidia.yaml", &specification())?;
         let folder = cluster.node().path(PROBER);
         fs::create_dir_all(&folder)?;
         fs::write(folder.join(GRANT), grant()).context("cannot write the grant of the simulator's NVML")
@@ -117,6 +120,24 @@ impl NodeWithCards {
 
 fn slot(number: u32) -> String {
     format!("0000:4{}:00.0", number + 1)
+}
+
+/// As `nvidia-ctk cdi generate` writes one, of one card.
+fn specification() -> String {
+    let node = |name: &str| format!("    - {{ path: /dev/{name}, hostPath: {ROOT}/dev/{name} }}\n");
+    let library = |stem: &str| {
+        let to = format!("/{LIBRARIES}/{stem}.so.1");
+        format!(
+            "    - {{ hostPath: {ROOT}/{LIBRARIES}/{stem}.so.{VERSION}, containerPath: {to}, options: [ro, bind] }}\n"
+        )
+    };
+    [
+        format!("cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: \"{NAMED}\"\n"),
+        format!("  containerEdits:\n    deviceNodes:\n{}", node(&format!("nvidia{NAMED}"))),
+        format!("containerEdits:\n    deviceNodes:\n{}{}", node("nvidiactl"), node("nvidia-uvm")),
+        format!("    mounts:\n{}{}", library("libcuda"), library("libnvidia-ml")),
+    ]
+    .concat()
 }
 
 fn grant() -> String {
