@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use firstlight_contract::names::annotation;
 use firstlight_contract::paths::node;
 use firstlight_e2e::cluster::NAME;
+use firstlight_e2e::harness::cards::NodeWithCards;
 use firstlight_e2e::harness::install::{self, NAMESPACE, RELEASE};
 use firstlight_e2e::harness::scenario::{PATIENCE, scenario, then_always};
 use firstlight_e2e::harness::wait::{Progress, wait_for};
@@ -132,6 +133,10 @@ fn uninstalling_leaves_running_pods_alone_and_cleanup_removes_the_rest() -> Resu
             s.kubectl.run(["delete", "-f", &file])?;
             Ok(())
         };
-        then_always(checks, || install::chart(&[]))
+        then_always(checks, || {
+            // What the tests had put beside the sockets went with them.
+            NodeWithCards::lay_out(&s.cluster()?)?;
+            install::chart(&[])
+        })
     })
 }
