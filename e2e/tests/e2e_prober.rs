@@ -17,9 +17,14 @@ fn unhealthy(s: &Scenario, number: u32, reason: &str) -> Result<()> {
 fn a_card_at_which_nvml_hangs_and_one_that_is_too_small_are_not_offered_and_others_are() -> Result<()> {
     scenario(|s| {
         let checks = || {
-            // More than a card has: only NVML knows.
-            install::chart(&["pools[6].memory=64GiB"])?;
+            // More than a card has: only NVML knows. The agent remembers, and is not ready from its start on.
+            install::chart_that_is_never_ready(&["pools[6].memory=64GiB"])?;
             unhealthy(s, 3, "memory-exceeded")?;
+            s.offered("cards", "2")?;
+
+            // Taken back: the agent that stayed has the kubelet again.
+            install::chart(&[])?;
+            s.offered("told", "2")?;
             s.offered("cards", "2")?;
 
             // It hangs at the first card it is asked about: the second one is given.

@@ -48,6 +48,12 @@ impl KubeletDir {
         self.path.join(name)
     }
 
+    /// The names of all that is in the directory.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
     /// The kubelet's socket now.
     pub fn kubelet(&self) -> Option<Incarnation> {
         Incarnation::of(&self.path.join(KUBELET_SOCKET))

@@ -3,12 +3,15 @@
 //! ```text
 //! bind a fresh socket ─► serve ─► Register ─► wait ─┬─ kubelet.sock is another one: the kubelet restarted
 //!        ▲                                          ├─ our socket is gone
+//!        │                                          ├─ another instance of ours registered, and went
 //!        └── end streams, unlink, back off ◄────────┴─ the stream ended while we serve (surge on 1.36)
 //! ```
 //!
 //! Every registration has a socket of its own name: the kubelet refuses a second one on a connected socket
 //! (1.37), and the late end of an old one must not be taken for the end of the new one (1.36). We never
 //! register while a stream of ours is open, and never send an empty list when we go.
+
+mod others;
 
 use crate::api::v1beta1::RegisterRequest;
 use crate::api::v1beta1::device_plugin_server::DevicePluginServer;
@@ -18,6 +21,7 @@ use crate::ids;
 use crate::kubelet_dir::{Incarnation, KubeletDir};
 use crate::pool::{Served, Service, options};
 use anyhow::{Context as _, Result, bail};
+use others::Others;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
@@ -165,6 +169,7 @@ impl<S: Served> Registration<S> {
                 .serve_with_incoming_shutdown(UnixListenerStream::new(listener), ended.cancelled_owned())
                 .await
         });
+        let others = Others::new(self.kubelet.clone(), &self.prefix);
         tokio::select! {
             registered = self.register(socket) => registered?,
             // Waiting for an answer would take the kubelet's whole 10 s: it dials a socket that is gone.
@@ -182,6 +187,7 @@ impl<S: Served> Registration<S> {
             ended = server.join_next() => bail!("the server ended: {ended:?}"),
             _ = open.wait_for(|count| *count == 0) => Ok(Ended::Lost("the kubelet's stream ended")),
             () = gone(self.kubelet.clone(), socket) => Ok(Ended::Lost("our socket is gone")),
+            () = others.came_and_went() => Ok(Ended::Lost("another instance registered after us, and is gone")),
             () = self.another_kubelet(kubelet) => Ok(Ended::Lost("the kubelet restarted")),
         }
     }

@@ -17,6 +17,7 @@ mod support {
     pub mod node;
 }
 
+use firstlight_plugin::registration::socket_prefix;
 use std::time::{Duration, Instant};
 use support::node::{Node, RESOURCE, eventually};
 
@@ -69,6 +70,21 @@ async fn a_stream_that_the_kubelet_drops_is_back_at_once() {
     })
     .await;
     assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_stays_while_a_later_one_goes_registers_again() {
+    let node = Node::ready().await;
+    // As an upgrade that is taken back: the kubelet gave the resource to the later one, and told nobody.
+    let name = format!("{}0123abcd-1.sock", socket_prefix("simulated", "the-pod-of-the-upgrade"));
+    let later = node.kubelet.dir.join(name);
+    let listener = std::os::unix::net::UnixListener::bind(&later).unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(node.kubelet.endpoints().len(), 1, "nothing is taken from it while it is there");
+    drop(listener);
+    std::fs::remove_file(later).unwrap();
+    eventually("registered again", || node.kubelet.endpoints().len() == 2).await;
+    eventually("and served", || node.kubelet.healthy(RESOURCE).len() == 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

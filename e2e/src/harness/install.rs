@@ -74,18 +74,7 @@ pub fn simulator(folder: &Path) -> Result<()> {
 
 /// Installs or upgrades the chart with the tests' values and these settings (`key=value`); returns when it is ready.
 pub fn chart(settings: &[&str]) -> Result<()> {
-    let path = root();
-    // The custom pool's driver lies on the local node.
-    let values = path.join(if is_local() { "e2e/tests/values.yaml" } else { "e2e/demo/values.yaml" });
-    let chart = path.join("charts/firstlight");
-    let mut words: Vec<String> = ["upgrade", "--install", RELEASE].map(str::to_owned).to_vec();
-    words.push(chart.display().to_string());
-    words.extend(["--namespace", NAMESPACE, "--create-namespace", "--values"].map(str::to_owned));
-    words.push(values.display().to_string());
-    words.extend(["--wait", "--timeout", "120s"].map(str::to_owned));
-    words.extend(built(&path)?);
-    words.extend(settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]));
-    kubectl()?.helm(words)?;
+    upgrade(settings, &["--wait", "--timeout", "120s"])?;
     for object in ["deployment/firstlight-webhook", "daemonset/firstlight-plugin"] {
         kubectl()?.run(["-n", NAMESPACE, "rollout", "status", object, "--timeout=120s"])?;
     }
@@ -100,6 +89,26 @@ pub fn chart(settings: &[&str]) -> Result<()> {
             Progress::Waiting(format!("{leaving} are leaving"))
         })
     })
+}
+
+/// Upgrades the chart with settings with which it does not become ready; returns at once.
+pub fn chart_that_is_never_ready(settings: &[&str]) -> Result<()> {
+    upgrade(settings, &[])
+}
+
+fn upgrade(settings: &[&str], waiting: &[&str]) -> Result<()> {
+    let path = root();
+    // The custom pool's driver lies on the local node.
+    let values = path.join(if is_local() { "e2e/tests/values.yaml" } else { "e2e/demo/values.yaml" });
+    let chart = path.join("charts/firstlight");
+    let mut words: Vec<String> = ["upgrade", "--install", RELEASE].map(str::to_owned).to_vec();
+    words.push(chart.display().to_string());
+    words.extend(["--namespace", NAMESPACE, "--create-namespace", "--values"].map(str::to_owned));
+    words.push(values.display().to_string());
+    words.extend(waiting.iter().map(|word| (*word).to_owned()));
+    words.extend(built(&path)?);
+    words.extend(settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]));
+    kubectl()?.helm(words).map(drop)
 }
 
 /// Says in the pods of which bytes their images are: the tag stays the same, and only a changed pod is replaced.
