@@ -50,7 +50,8 @@ fn a_card_that_cdi_names_comes_by_the_container_runtime_and_the_shim_is_in_front
         let condition = s.gpu_ready(&pod, "True")?;
         assert_eq!(condition.reason, "GpuUsable", "{condition:?}");
         assert!(condition.message.contains("/usr/lib/x86_64-linux-gnu/libcuda.so.1"), "{condition:?}");
-        let there = s.shell(&pod, "ollama", "ls /dev | grep nvidia; ls -d /opt/firstlight/driver 2>&1")?;
+        let there =
+            s.shell(&pod, "ollama", "ls /dev | grep nvidia; ls -d /opt/firstlight/driver 2>&1; true")?;
         for wanted in ["nvidia4\n", "nvidiactl\n", "nvidia-uvm\n", "No such file"] {
             assert!(there.contains(wanted), "no {wanted:?} in {there}");
         }
