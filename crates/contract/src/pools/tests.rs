@@ -63,7 +63,7 @@ fn broken_yaml_is_refused_with_the_place() {
 
 #[test]
 fn every_model_is_documented() {
-    let page = include_str!("../../../docs/configuration.md");
+    let page = include_str!("../../../../docs/configuration.md");
     assert!(models::MODELS.iter().all(|model| page.contains(&format!("`{}`", model.name))));
 }
 
