@@ -57,7 +57,9 @@ mod tests {
         }
         let kept = &kept;
         std::thread::scope(|scope| {
-            scope.spawn(move || assert!(kept.has(2) && kept.has(4) && !kept.has(5)));
+            // Before the others take them.
+            let looked = scope.spawn(move || assert!(kept.has(2) && kept.has(4) && !kept.has(5)));
+            looked.join().unwrap();
             for (name, charge) in (1..).zip(&charges) {
                 scope.spawn(move || assert_eq!(kept.remove(name), Some(*charge)));
             }
