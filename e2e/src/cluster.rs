@@ -33,6 +33,9 @@ pub const NAME: &str = "firstlight";
 pub const NODE_IP: &str = "10.77.0.2";
 /// The host's address on that link.
 pub const HOST_IP: &str = "10.77.0.1";
+/// The directory on the node that plays one with cards (`plugin.node.root` of the tests' values). containerd takes CDI
+/// specifications from it, and none from the machine's own directories.
+pub const NODE_WITH_CARDS: &str = "/opt/node-with-cards";
 /// Where everything of a running cluster is kept.
 pub const STATE: &str = "/var/lib/firstlight-cluster";
 /// Where the node's Prometheus answers.

@@ -40,7 +40,7 @@ impl Unaccounted {
         let devices = pools.into_iter().flat_map(|pool| &pool.devices);
         let divided = devices.filter(|device| device.units.iter().any(|unit| unit.quota_bytes.is_some()));
         let of_one = |name: &str| {
-            let memory = told.cards.get(name)?.look.as_ref()?.memory?;
+            let memory = told.look(name)?.memory?;
             Some((name.to_owned(), memory.used.saturating_sub(held.get(name).copied().unwrap_or(0))))
         };
         Self(divided.filter_map(|device| of_one(&device.name)).collect())

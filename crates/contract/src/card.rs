@@ -1,5 +1,7 @@
 //! How a real card is named: by UUID, by PCI id, by model.
 
+use std::ffi::OsString;
+
 /// `GPU-` and a UUID in lower case; `None` for anything else. The driver writes question marks in place of the
 /// digits until somebody has opened the card.
 pub fn uuid(text: &str) -> Option<String> {
@@ -45,6 +47,15 @@ pub fn pci(text: &str) -> Option<String> {
     ))
 }
 
+/// The numbers of names that begin so, in order: how the kernel module calls the folders of MIG instances, `gi3` and
+/// `ci0` (`/proc/driver/nvidia/capabilities/gpu0/mig/gi3/ci0`).
+pub fn numbered(names: impl IntoIterator<Item = OsString>, prefix: &str) -> Vec<u32> {
+    let names = names.into_iter().filter_map(|name| name.into_string().ok());
+    let mut numbers: Vec<u32> = names.filter_map(|name| name.strip_prefix(prefix)?.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
 /// Whether a model's name matches a pattern in which `*` stands for anything; upper and lower case are alike.
 pub fn matches_model(pattern: &str, model: &str) -> bool {
     let (pattern, model) = (pattern.to_lowercase(), model.to_lowercase());
@@ -62,6 +73,12 @@ pub fn matches_model(pattern: &str, model: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_of_instances_are_read_in_the_order_of_their_numbers() {
+        let names = ["gi10", "gi2", "ci0", "gi", "gix", "access"].map(OsString::from);
+        assert_eq!(numbered(names, "gi"), [2, 10]);
+    }
     use proptest::prelude::*;
 
     #[test]

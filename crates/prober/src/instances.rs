@@ -55,8 +55,5 @@ impl Instances<'_> {
 /// The numbers of the folders that are called so, in order.
 fn numbered(folder: &Path, prefix: &str) -> Vec<u32> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut numbers: Vec<u32> = names.filter_map(|name| name.strip_prefix(prefix)?.parse().ok()).collect();
-    numbers.sort_unstable();
-    numbers
+    card::numbered(entries.map(|entry| entry.file_name()), prefix)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{NAME, NODE_IP, pki};
+use super::{NAME, NODE_IP, NODE_WITH_CARDS, pki};
 use crate::deps::product;
 
 /// The image of a pod's first container. No registry has it: it is imported and pinned.
@@ -93,9 +93,6 @@ fn kubelet(state: &Path) -> serde_json::Value {
     })
 }
 
-/// Where containerd looks for CDI specifications: in the directory that plays a node with cards, not in the machine's own.
-const CDI: &str = "/opt/node-with-cards/etc/cdi";
-
 fn containerd(state: &Path) -> Result<String> {
     let root = state.join("containerd");
     let cni = product("cni")?.join("bin");
@@ -112,7 +109,7 @@ disabled_plugins = ['io.containerd.nri.v1.nri', 'io.containerd.internal.v1.opt']
 [plugins.'io.containerd.cri.v1.runtime']
   restrict_oom_score_adj = true
   enable_cdi = true
-  cdi_spec_dirs = ['{CDI}']
+  cdi_spec_dirs = ['{NODE_WITH_CARDS}/etc/cdi']
   netns_mounts_under_state_dir = true
 
 [plugins.'io.containerd.cri.v1.runtime'.cni]

@@ -8,12 +8,10 @@ use anyhow::{Context, Result};
 use firstlight_contract::paths::node::PROBER;
 
 use super::install::root;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, NODE_WITH_CARDS as ROOT};
 use crate::command::run;
 use crate::deps::product;
 
-/// The directory on the node (`plugin.node.root` of the tests' values); it is gone with the cluster.
-pub const ROOT: &str = "/opt/node-with-cards";
 /// Its cards.
 pub const CARDS: u32 = 5;
 /// The one that a CDI specification names.

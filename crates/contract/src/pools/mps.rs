@@ -37,11 +37,10 @@ impl Fields<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::pools::{PoolSpec, Pools};
+    use crate::pools::{PoolSpec, Pools, tests};
 
     fn mistakes(keys: &str) -> Vec<String> {
-        let error = Pools::parse(&format!("pools:\n- {{name: a, {keys}}}\n")).unwrap_err();
-        error.0.iter().map(|mistake| format!("{}: {}", mistake.path, mistake.problem)).collect()
+        tests::mistakes(&format!("pools:\n- {{name: a, {keys}}}\n"))
     }
 
     #[test]

@@ -1,7 +1,8 @@
 use super::*;
 use proptest::prelude::*;
 
-fn mistakes(yaml: &str) -> Vec<String> {
+/// All mistakes of a configuration, as they are shown.
+pub(super) fn mistakes(yaml: &str) -> Vec<String> {
     let PoolsError(mistakes) = Pools::parse(yaml).unwrap_err();
     mistakes.into_iter().map(|mistake| format!("{}: {}", mistake.path, mistake.problem)).collect()
 }

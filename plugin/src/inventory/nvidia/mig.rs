@@ -12,6 +12,7 @@ use super::pool::{Surroundings, shown};
 use super::root::NodeRoot;
 use super::told::Told;
 use crate::inventory::{DeviceNode, Fault, Health, Links, PoolDevice, Unit};
+use firstlight_contract::card;
 use firstlight_contract::grant::Device;
 use firstlight_contract::metrics::HealthReason;
 use firstlight_contract::names::label::CARDS;
@@ -70,10 +71,7 @@ pub fn minor(folder: &Path) -> Option<u32> {
 /// The numbers of the folders that are called so, in order.
 fn numbered(folder: &Path, prefix: &str) -> Vec<u32> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut numbers: Vec<u32> = names.filter_map(|name| name.strip_prefix(prefix)?.parse().ok()).collect();
-    numbers.sort_unstable();
-    numbers
+    card::numbered(entries.map(|entry| entry.file_name()), prefix)
 }
 
 /// Every instance that NVML ever named: one that is gone stays in the list, as a card does.

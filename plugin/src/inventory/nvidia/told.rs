@@ -62,8 +62,9 @@ impl Told {
     /// How many NVLinks lead from a card straight to each of the others, by UUID; those to a switch lead everywhere
     /// and prefer nobody.
     pub fn nvlinks<'a>(&self, uuid: &str, cards: impl Iterator<Item = &'a Card>) -> BTreeMap<String, u32> {
-        let look = self.cards.get(uuid).and_then(|told| told.look.as_ref());
-        let Some(look) = look.filter(|look| !look.nvlinks.is_empty()) else { return BTreeMap::new() };
+        let Some(look) = self.look(uuid).filter(|look| !look.nvlinks.is_empty()) else {
+            return BTreeMap::new();
+        };
         let to = |card: &Card| Some((card.uuid.clone(), *look.nvlinks.get(&card.pci)?));
         cards.filter_map(to).collect()
     }

@@ -1,15 +1,11 @@
 use super::*;
-use crate::pools::{Pools, PoolsError};
+use crate::pools::tests::mistakes;
+use crate::pools::Pools;
 
 const UUID: &str = "GPU-6f1c1b54-0000-5000-8000-000000000000";
 
 fn spec(yaml: &str) -> PoolSpec {
     Pools::parse(&format!("pools:\n- {yaml}\n")).unwrap().pools.remove(0).spec
-}
-
-fn mistakes(yaml: &str) -> Vec<String> {
-    let PoolsError(mistakes) = Pools::parse(yaml).unwrap_err();
-    mistakes.into_iter().map(|mistake| format!("{}: {}", mistake.path, mistake.problem)).collect()
 }
 
 #[test]
