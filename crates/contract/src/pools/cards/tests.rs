@@ -1,6 +1,6 @@
 use super::*;
-use crate::pools::tests::mistakes;
 use crate::pools::Pools;
+use crate::pools::tests::mistakes;
 
 const UUID: &str = "GPU-6f1c1b54-0000-5000-8000-000000000000";
 
