@@ -1,5 +1,7 @@
 //! The list as a table.
 
+use crate::names::named;
+
 /// A library that exports functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Library {
@@ -307,9 +309,8 @@ const RENAMED: (&str, u32, &str) = ("cuGraphInstantiate", 12000, "cuGraphInstant
 pub fn resolve(name: &str, version: u32, per_thread: bool) -> Option<&'static Function> {
     let name = if name == RENAMED.0 && version >= RENAMED.1 { RENAMED.2 } else { name };
     let newest = |thread: bool| {
-        let candidates =
-            DRIVER_FUNCTIONS.iter().filter(|function| function.name == name && function.per_thread == thread);
-        candidates
+        named(name)
+            .filter(|function| function.per_thread == thread)
             .filter_map(|function| {
                 let known = function.versions.iter().copied().filter(|known| *known <= version).max()?;
                 Some((known, function))

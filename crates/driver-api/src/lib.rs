@@ -22,6 +22,7 @@ mod code_names;
 
 pub mod codes;
 pub mod function;
+mod names;
 pub mod simulated;
 pub mod tables;
 

@@ -61,14 +61,6 @@ pub fn module(address: usize, into: &mut [u8; MAX_PATH]) -> Option<&[u8]> {
     into.get(..search.length).filter(|path| search.found && !path.is_empty())
 }
 
-/// Device and inode of this object's own file.
-pub fn own_identity() -> Option<(u64, u64)> {
-    let search = find(crate::own_address());
-    let path = search.path.get(..search.length)?;
-    let mut kept = [0; MAX_PATH + 1];
-    sys::identity(start::terminated(path, &mut kept)?).ok()
-}
-
 fn find(address: usize) -> Search {
     let mut search = Search { address, found: false, path: [0; MAX_PATH], length: 0 };
     // SAFETY: the callback gets the search that it expects, and it outlives the call.

@@ -60,8 +60,3 @@ pub fn is_own(address: usize) -> bool {
 
 /// What a file that is a shim, this one or another copy, has near its start.
 pub(crate) const MARK: &[u8] = b"firstlight-shim\0";
-
-/// An address in this object.
-pub(crate) fn own_address() -> usize {
-    own::begin()
-}

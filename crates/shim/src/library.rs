@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "dlsym on the handle that is kept")]
 
 use crate::recorder::{Note, RECORDER};
-use crate::start::{self, c_path, terminated};
+use crate::start::{c_path, terminated};
 use crate::{MARK, cache, caller, grant, sys, weak};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::SeqCst};
@@ -84,7 +84,7 @@ impl Library {
     }
 
     fn search(&self) {
-        let mut search = Search { own: caller::own_identity(), tried: 0, error: [0; MAX_ERROR], length: 0 };
+        let mut search = Search { tried: 0, error: [0; MAX_ERROR], length: 0 };
         let mut buffer = [0; 256];
         let named = grant::with(|text| {
             let path = value(text, self.key)?;
@@ -116,7 +116,7 @@ impl Library {
         let address = unsafe { weak::symbol(handle, b"nvmlInit_v2\0") }?;
         let (mut path, mut kept) = ([0; caller::MAX_PATH], [0; caller::MAX_PATH + 1]);
         let path = terminated(caller::module(address, &mut path)?, &mut kept)?;
-        (!is_shim(path)).then_some(handle)
+        (is_shim(path) == Ok(false)).then_some(handle)
     }
 
     fn attempt(&self, path: &[u8], search: &mut Search) -> Option<*mut c_void> {
@@ -149,7 +149,6 @@ const SHIM_ITSELF: i32 = -1;
 const ELIBBAD: i32 = 80;
 
 struct Search {
-    own: Option<(u64, u64)>,
     tried: u64,
     error: [u8; MAX_ERROR],
     length: usize,
@@ -157,7 +156,7 @@ struct Search {
 
 /// Opens a library unless it is the shim; the error is an errno or [`SHIM_ITSELF`].
 fn look(path: &[u8], is_nvml: bool, search: &mut Search) -> Result<*mut c_void, i32> {
-    if Some(sys::identity(path)?) == search.own || is_shim(path) {
+    if is_shim(path)? {
         return Err(SHIM_ITSELF);
     }
     if !is_nvml {
@@ -171,9 +170,14 @@ fn look(path: &[u8], is_nvml: bool, search: &mut Search) -> Result<*mut c_void, 
     })
 }
 
-/// Whether the file is a copy of the shim: two that stood behind one another would call each other for ever.
-fn is_shim(path: &[u8]) -> bool {
+/// Whether the file is the shim or a copy of it: two that stood behind one another would call each other for ever. The
+/// error is the errno of a file that cannot be opened.
+fn is_shim(path: &[u8]) -> Result<bool, i32> {
     let mut head = [0; 1024];
+    let descriptor = sys::open(path, sys::flags::READ | sys::flags::CLOEXEC)?;
+    let length = sys::read(descriptor, &mut head);
+    sys::close(descriptor);
+    let head = head.get(..length?).unwrap_or(&[]);
     let begins = |window: &[u8]| window.first() == MARK.first();
-    start::read_file(path, &mut head).windows(MARK.len()).any(|window| begins(window) && window == MARK)
+    Ok(head.windows(MARK.len()).any(|window| begins(window) && window == MARK))
 }

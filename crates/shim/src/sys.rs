@@ -125,11 +125,6 @@ pub fn status_at(path: &[u8]) -> Result<Status, i32> {
     status
 }
 
-/// Device and inode of the file at a path (NUL-terminated).
-pub fn identity(path: &[u8]) -> Result<(u64, u64), i32> {
-    status_at(path).map(|status| (status.device, status.inode))
-}
-
 /// `access(2)`: whether the file at a path (NUL-terminated) may be read and written by its permissions; the errno if not.
 pub fn may_use(path: &[u8]) -> Result<(), i32> {
     const READ_WRITE: usize = 6;

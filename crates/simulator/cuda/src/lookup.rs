@@ -44,8 +44,9 @@ fn find_known(name: &str, asked: u32, per_thread: bool) -> Found {
     if newest.is_some_and(variant) && !variant(function) {
         return Found::TooNew;
     }
-    let index = DRIVER_FUNCTIONS.iter().position(|one| one.id == function.id);
-    match index.and_then(|index| ENTRIES.get(index)) {
+    // Ids are append-only, so the list is in their order.
+    let index = DRIVER_FUNCTIONS.binary_search_by_key(&function.id, |one| one.id);
+    match index.ok().and_then(|index| ENTRIES.get(index)) {
         Some(entry) if !hide::is_hidden(function) => Found::Entry(entry.0),
         _ => Found::Nothing,
     }
