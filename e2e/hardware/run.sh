@@ -77,7 +77,30 @@ for round in 1 2 3; do
     python3 -c 'import sys; a, b = map(float, sys.argv[2:]); print(f"round {sys.argv[1]}: {a:.1f} tokens/s without, {b:.1f} with: ratio {b / a:.4f}")' \
         "$round" "$plain" "$(cat "$reports/rate")"
 done
+say "llama.cpp under a quota that it does not reach"
+for round in 1 2 3; do
+    plain="$("$cli" run --pool custom --driver "$driver" -- python3 "$here/generate.py" "$bundle" 8094 2>/dev/null)"
+    limited="$("$cli" run --memory 8GiB --driver "$driver" -- python3 "$here/generate.py" "$bundle" 8095 2>/dev/null)"
+    python3 -c 'import sys; a, b = map(float, sys.argv[2:]); print(f"round {sys.argv[1]}: {a:.1f} tokens/s without a quota, {b:.1f} with: ratio {b / a:.4f}")' \
+        "$round" "$plain" "$limited"
+done
 unset LD_LIBRARY_PATH
+
+say "a quota in front of the real driver, to the byte (every line is a question and its answer)"
+"$cli" run --memory 1GiB --driver "$driver" -- python3 "$here/quota.py" $((1 << 30)) 2>"$reports/quota.err"
+
+say "what a context costs on this card (contextMemory, less what CUDA itself counts)"
+used() { nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits | head -1; }
+before="$(used)"
+mkfifo "$reports/hold"
+"$cli" run --memory 1GiB --driver "$driver" -- python3 "$here/quota.py" hold 1 <"$reports/hold" \
+    >"$reports/context.out" 2>/dev/null &
+exec 3>"$reports/hold"
+for _ in $(seq 100); do [ -s "$reports/context.out" ] && break; sleep 0.1; done
+echo "memory in use: $before MiB before, $(used) MiB with one context and one byte"
+exec 3>&-
+wait
+rm "$reports/hold"
 
 say "what the shim adds, to the simulator"
 FIRSTLIGHT_SHIM_DIR="$bundle/shim" FIRSTLIGHT_DRIVER_DIR="$bundle/simulator" "$bench" | sed -n '/^added to \//,/cuStream/p'

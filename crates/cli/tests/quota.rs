@@ -141,6 +141,30 @@ mod quota {
         assert_eq!(said, "parent=0\nallocate=0\n");
     }
 
+    /// `e2e/hardware/quota.py` under a quota: what is told, each way to memory, other processes. What it printed.
+    fn questioned(options: &[&str]) -> Option<String> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../e2e/hardware/quota.py");
+        let (limit, bytes) = (["--memory", "1GiB"], (1_u64 << 30).to_string());
+        let output = run(&[&limit, options].concat(), &["python3", script.to_str().unwrap(), &bytes])?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.ends_with("every answer is that of the quota\n"), "{said}");
+        Some(said)
+    }
+
+    #[test]
+    fn the_simulator_is_held_to_its_quota_to_the_byte() {
+        let Some(said) = questioned(&[]) else { return };
+        assert!(said.contains("the other one was killed: all is given at once: 0"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn the_real_driver_is_held_to_its_quota_to_the_byte() {
+        let said = questioned(&["--pool", "observer"]).expect("FIRSTLIGHT_ARTEFACTS (make artefacts)");
+        assert!(!said.contains("this driver has none"), "{said}");
+    }
+
     #[test]
     fn a_quota_that_is_no_size_is_refused_with_a_way_out() {
         let Some(output) = run(&["--memory", "1GB"], &["true"]) else { return };

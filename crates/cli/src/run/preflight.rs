@@ -8,9 +8,6 @@ use crate::args::{Gpu, Preflight};
 use crate::exit::Exit;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::path::Path;
-
-const LD_LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
 pub(crate) fn preflight(args: &Preflight) -> anyhow::Result<Exit> {
     match prepare_and_run(args) {
@@ -27,13 +24,7 @@ fn prepare_and_run(args: &Preflight) -> anyhow::Result<Exit> {
     let artefacts = artefacts::locate()?;
     let words = words(artefacts.preflight()?.into(), args);
     let ended = if let Some(plan) = &plan {
-        let recorder = Recorder::prepare(plan, &artefacts)?;
-        let shim = artefacts.shim()?;
-        // In a container the shim's directory is on the loader's path, too: clients find NVML there.
-        let path = library_path(shim.parent().unwrap_or(&shim));
-        let more = [(LD_LIBRARY_PATH, path)];
-        let variables: Vec<_> = recorder.variables.iter().cloned().chain(more).collect();
-        command::run(&words, &variables)?
+        command::run(&words, &Recorder::prepare(plan, &artefacts)?.variables)?
     } else {
         command::run(&words, &[])?
     };
@@ -45,15 +36,6 @@ fn prepare_and_run(args: &Preflight) -> anyhow::Result<Exit> {
 fn words(program: OsString, args: &Preflight) -> Vec<OsString> {
     let backends = args.backend.iter().flat_map(|path| ["--backend".into(), path.into()]);
     std::iter::once(program).chain(backends).chain(args.more.iter().cloned()).collect()
-}
-
-fn library_path(first: &Path) -> OsString {
-    let mut value = first.as_os_str().to_owned();
-    if let Some(rest) = std::env::var_os(LD_LIBRARY_PATH).filter(|rest| !rest.is_empty()) {
-        value.push(":");
-        value.push(rest);
-    }
-    value
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
+const LD_LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+
 /// A prepared place; it goes with this value.
 #[derive(Debug)]
 pub(super) struct Recorder {
@@ -41,8 +43,13 @@ impl Recorder {
         }
         fs::write(&grant_path, grant.to_string())
             .with_context(|| format!("cannot write {}", grant_path.display()))?;
-        let mut variables =
-            vec![(env::LD_PRELOAD, preload(&artefacts.shim()?)?), (env::GRANT, grant_path.into_os_string())];
+        let shim = artefacts.shim()?;
+        let mut variables = vec![
+            (env::LD_PRELOAD, preload(&shim)?),
+            // As in a container, where the shim's directory is on the loader's path: clients find NVML there.
+            (LD_LIBRARY_PATH, library_path(shim.parent().unwrap_or(&shim))),
+            (env::GRANT, grant_path.into_os_string()),
+        ];
         if let Some(faults) = &plan.faults {
             variables.push((env::SIMULATE, faults.into()));
         }
@@ -65,4 +72,13 @@ fn preload(shim: &Path) -> anyhow::Result<OsString> {
         value.push(before);
     }
     Ok(value)
+}
+
+fn library_path(first: &Path) -> OsString {
+    let mut value = first.as_os_str().to_owned();
+    if let Some(rest) = std::env::var_os(LD_LIBRARY_PATH).filter(|rest| !rest.is_empty()) {
+        value.push(":");
+        value.push(rest);
+    }
+    value
 }

@@ -178,3 +178,29 @@ fn the_simulators_cards_are_told_as_its_grant_names_them() {
         Message::Asking(Asking { call: "nvmlDeviceGetMemoryInfo".to_owned(), card: Some(FIRST.to_owned()) });
     while prober.next().as_ref() != Some(&wanted) {}
 }
+
+/// What `nvidia-smi` says of each card, in the order of these names.
+fn nvidia_smi(names: &str) -> Vec<Vec<String>> {
+    let query = format!("--query-gpu={names}");
+    let output =
+        std::process::Command::new("nvidia-smi").args([&query, "--format=csv,noheader,nounits"]).output();
+    let text = String::from_utf8(output.expect("nvidia-smi, which comes with the driver").stdout).unwrap();
+    text.lines().map(|line| line.split(", ").map(str::to_owned).collect()).collect()
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn a_look_at_real_cards_tells_what_nvidia_smi_tells() {
+    let look = Prober::start(Path::new("libnvidia-ml.so.1"), &[]).look();
+    let told: Vec<_> = look
+        .cards
+        .iter()
+        .map(|card| {
+            let memory = card.memory.as_ref().unwrap().total >> 20;
+            let (major, minor) = card.capability.unwrap();
+            vec![card.uuid.clone(), memory.to_string(), format!("{major}.{minor}"), look.driver.clone()]
+        })
+        .collect();
+    assert_eq!(told, nvidia_smi("uuid,memory.total,compute_cap,driver_version"));
+    assert!(look.cards.iter().all(|card| card.failure.is_none()), "{look:?}");
+}
