@@ -35,6 +35,9 @@ fn main() -> ExitCode {
         Some("quota") => {
             words.get(2).map_or_else(|| Err("no driver named".into()), |path| quota::quota(Path::new(path)))
         }
+        Some("launch") => {
+            words.get(2).map_or_else(|| Err("no driver named".into()), |path| quota::launch(Path::new(path)))
+        }
         Some("runtime") => {
             words.get(2).map_or_else(|| Err("no runtime named".into()), |path| runtime(Path::new(path)))
         }
@@ -102,14 +105,21 @@ fn report() -> Result<bool, Failure> {
         println!("added to a driver: left out (FIRSTLIGHT_DRIVER_DIR is not set)");
     }
 
+    let under = |what: &str, driver: &Path| -> Result<bool, Failure> {
+        let status = Command::new(std::env::current_exe()?)
+            .arg(what)
+            .arg(driver)
+            .env("LD_PRELOAD", &shim)
+            .env("FIRSTLIGHT_GRANT", limited(place, driver)?)
+            .status()?;
+        Ok(status.success())
+    };
     println!("added by a quota, in front of a driver that does nothing:");
-    let under = Command::new(std::env::current_exe()?)
-        .arg("quota")
-        .arg(&driver)
-        .env("LD_PRELOAD", &shim)
-        .env("FIRSTLIGHT_GRANT", limited(place, &driver)?)
-        .status()?;
-    met &= under.success();
+    met &= under("quota", &driver)?;
+    if let Some(drivers) = std::env::var_os("FIRSTLIGHT_DRIVER_DIR") {
+        println!("the same in front of {}:", drivers.display());
+        met &= under("launch", &Path::new(&drivers).join("libcuda.so.1"))?;
+    }
 
     let plain = over_empty(&empty, &shim)?;
     met &= line("start of /bin/true over an empty preload", plain, 12.0, "µs");
