@@ -21,8 +21,8 @@ pub(crate) struct Card<'nvml> {
     pub(crate) uuid: String,
     pub(crate) pci: Option<String>,
     pub(crate) device: Device<'nvml>,
-    /// NVLinks that were up when the card was found, by the PCI id of the other end.
-    pub(crate) nvlinks: BTreeMap<String, u32>,
+    /// NVLinks that were up at its first look, by the PCI id of the other end.
+    pub(crate) nvlinks: Option<BTreeMap<String, u32>>,
     /// `None`: it reports none, or none any more.
     events: Option<EventSet<'nvml>>,
 }
@@ -53,16 +53,23 @@ impl<'nvml> Cards<'nvml> {
         for index in (0..count).take(MAX_CARDS) {
             out.asking("nvmlDeviceGetHandleByIndex", None)?;
             match found(nvml, index) {
-                Ok(mut card) => {
-                    out.asking("nvmlDeviceGetNvLinkRemotePciInfo", Some(&card.uuid))?;
-                    card.nvlinks = nvlinks(&card.device);
-                    fresh.known.push(card);
-                }
+                Ok(card) => fresh.known.push(card),
                 Err(problem) => fresh.nameless.push(problem),
             }
         }
         *self = fresh;
         Ok(())
+    }
+
+    /// The cards in the order in which they are asked: these at the end, one by one, the others before them together.
+    pub(crate) fn in_turn(&mut self, last: &[String]) -> Vec<Vec<&mut Card<'nvml>>> {
+        let rank = |card: &&mut Card<'_>| last.iter().position(|uuid| *uuid == card.uuid);
+        let (mut ends, first): (Vec<_>, Vec<_>) =
+            self.known.iter_mut().partition(|card| rank(card).is_some());
+        ends.sort_by_key(rank);
+        // Where there is no card at all, that is said, too.
+        let first = Some(first).filter(|first| !first.is_empty() || ends.is_empty());
+        first.into_iter().chain(ends.into_iter().map(|card| vec![card])).collect()
     }
 
     /// Waits for events of all cards, and says each.
@@ -92,11 +99,11 @@ fn found(nvml: &Nvml, index: u32) -> Result<Card<'_>, String> {
         card::uuid(&uuid).ok_or_else(|| format!("NVML calls its card {index} {uuid:?}, which is no UUID"))?;
     let pci = device.pci_info().ok().and_then(|place| card::pci(&place.bus_id));
     let events = events(nvml, &device);
-    Ok(Card { uuid, pci, device, nvlinks: BTreeMap::new(), events })
+    Ok(Card { uuid, pci, device, nvlinks: None, events })
 }
 
 /// How many NVLinks lead to each other end; a card without any, or without this one, answers an error.
-fn nvlinks(device: &Device<'_>) -> BTreeMap<String, u32> {
+pub(crate) fn nvlinks(device: &Device<'_>) -> BTreeMap<String, u32> {
     let mut counts = BTreeMap::new();
     for number in 0..MOST_LINKS {
         let link = device.link_wrapper_for(number);

@@ -1,7 +1,7 @@
 //! What NVML says of one card. Each question is announced before it is asked; the first error that means anything for
 //! the card is the last question.
 
-use crate::cards::Card;
+use crate::cards::{Card, nvlinks};
 use crate::instances::Instances;
 use crate::out::Out;
 use firstlight_contract::prober::{self, ComputeMode, Ecc, Failure, FailureKind, Memory, Rows};
@@ -19,7 +19,11 @@ const INSTANCES: &str = "nvmlDeviceGetHandleByUUID";
 const MIG_ENABLED: u32 = 1;
 
 /// Asks everything.
-pub(crate) fn ask(card: &Card<'_>, instances: &Instances<'_>, out: &mut Out) -> io::Result<prober::Card> {
+pub(crate) fn ask(card: &mut Card<'_>, instances: &Instances<'_>, out: &mut Out) -> io::Result<prober::Card> {
+    if card.nvlinks.is_none() {
+        out.asking("nvmlDeviceGetNvLinkRemotePciInfo", Some(&card.uuid))?;
+        card.nvlinks = Some(nvlinks(&card.device));
+    }
     let mut asked = Asked { card, out, failure: None };
     let mut look = prober::Card {
         uuid: card.uuid.clone(),
@@ -29,7 +33,7 @@ pub(crate) fn ask(card: &Card<'_>, instances: &Instances<'_>, out: &mut Out) -> 
         mig: asked.ask("nvmlDeviceGetMigMode", |card| Ok(card.device.mig_mode()?.current == MIG_ENABLED))?,
         ecc: asked.ask("nvmlDeviceGetTotalEccErrors", ecc)?,
         rows: asked.ask("nvmlDeviceGetFieldValues", rows)?,
-        nvlinks: card.nvlinks.clone(),
+        nvlinks: card.nvlinks.clone().unwrap_or_default(),
         compute: asked.ask("nvmlDeviceGetComputeMode", compute)?,
         instances: None,
         failure: None,

@@ -37,6 +37,8 @@ struct Args {
     /// Where the kernel module tells which instances there are.
     capabilities: PathBuf,
     interval: Duration,
+    /// Cards at which an earlier process hung or died: they are asked when the others have been heard.
+    last: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
             // Nobody is left to tell where standard error is closed.
             let _ = writeln!(
                 io::stderr(),
-                "firstlight-prober: {error}; wanted --nvml PATH --capabilities PATH --interval-seconds NUMBER"
+                "firstlight-prober: {error}; wanted --nvml PATH --capabilities PATH --interval-seconds NUMBER --last UUID…"
             );
             return ExitCode::from(64);
         }
@@ -57,8 +59,12 @@ fn main() -> ExitCode {
 }
 
 fn parse() -> Result<Args, lexopt::Error> {
-    let mut args =
-        Args { nvml: NVML.into(), capabilities: CAPABILITIES.into(), interval: Duration::from_secs(5) };
+    let mut args = Args {
+        nvml: NVML.into(),
+        capabilities: CAPABILITIES.into(),
+        interval: Duration::from_secs(5),
+        last: Vec::new(),
+    };
     let mut words = lexopt::Parser::from_env();
     while let Some(word) = words.next()? {
         match word {
@@ -67,6 +73,7 @@ fn parse() -> Result<Args, lexopt::Error> {
             Long("interval-seconds") => {
                 args.interval = Duration::from_secs_f64(seconds(words.value()?.parse()?)?);
             }
+            Long("last") => args.last.push(words.value()?.string()?),
             other => return Err(other.unexpected()),
         }
     }
@@ -88,16 +95,18 @@ fn run(args: &Args, out: &mut Out) -> io::Result<()> {
     out.asking("nvmlSystemGetDriverVersion", None)?;
     let driver = nvml.sys_driver_version().unwrap_or_else(|error| format!("unknown ({error})"));
     let instances = Instances { nvml: &nvml, capabilities: &args.capabilities };
-    let mut cards = Cards::default();
+    let (mut cards, mut last) = (Cards::default(), args.last.as_slice());
     loop {
         cards.refresh(&nvml, out)?;
-        let looks =
-            cards.known.iter().map(|card| look::ask(card, &instances, out)).collect::<io::Result<_>>()?;
-        out.say(&Message::Look(Look {
-            driver: driver.clone(),
-            cards: looks,
-            nameless: cards.nameless.clone(),
-        }))?;
+        let nameless = cards.nameless.clone();
+        for together in cards.in_turn(last) {
+            let ask = |card| look::ask(card, &instances, out);
+            let looks = together.into_iter().map(ask).collect::<io::Result<_>>()?;
+            let (driver, nameless) = (driver.clone(), nameless.clone());
+            out.say(&Message::Look(Look { driver, cards: looks, nameless }))?;
+        }
+        // They answered.
+        last = &[];
         cards.wait(args.interval, out)?;
     }
 }

@@ -120,6 +120,13 @@ fn younger<T: Clone>(said: Option<&(T, Instant)>, now: Instant, limit: Duration)
     said.filter(|(_, at)| now.saturating_duration_since(*at) <= limit).map(|(what, _)| what.clone())
 }
 
+/// That NVML hangs, and at what.
+fn hanging(silent: &Silent) -> String {
+    let asking = silent.asking.clone().unwrap_or_default();
+    let about = asking.card.map(|uuid| format!(" about {uuid}")).unwrap_or_default();
+    format!("NVML hangs: it does not answer {}{about}", asking.call)
+}
+
 impl Inner {
     /// These sentences stand now, and no others; the new ones among them.
     fn news(&mut self, sentences: impl IntoIterator<Item = String>) -> Vec<String> {
@@ -155,19 +162,20 @@ impl Inner {
             }
             heard.look = Some((card, now));
         }
+        let hangs = self.cards.values().filter_map(|heard| heard.hangs.as_ref());
+        sentences.extend(hangs.map(|(silent, _)| hanging(silent)));
         self.news(sentences)
     }
 
     fn silent(&mut self, silent: Silent, now: Instant) -> Vec<String> {
-        let asking = silent.asking.clone().unwrap_or_default();
-        let about = asking.card.as_deref().map(|uuid| format!(" about {uuid}")).unwrap_or_default();
-        let sentence = format!("NVML hangs: it does not answer {}{about}", asking.call);
+        let sentences: Vec<String> = self.said.iter().cloned().chain([hanging(&silent)]).collect();
         // The others are as good as they were: one that hangs alone takes none with it.
-        match asking.card.and_then(|uuid| self.card(&uuid)) {
+        let card = silent.asking.as_ref().and_then(|asking| asking.card.clone());
+        match card.and_then(|uuid| self.card(&uuid)) {
             Some(heard) => heard.hangs = Some((silent, now)),
             None => self.hangs = Some((silent, now)),
         }
-        self.news([sentence])
+        self.news(sentences)
     }
 
     fn xid(&mut self, xid: &Xid, ignored: bool) -> Vec<String> {

@@ -2,7 +2,8 @@
 //! cannot say itself: that it hangs, or died.
 //!
 //! It hangs when it says nothing for some time: it announces each question, and looks every few seconds. One that is
-//! killed and does not end hangs in the kernel; no second one is started beside it, because that would hang, too.
+//! killed and does not end hangs in the kernel; no second one is started beside it, because that would hang, too. The
+//! card that it hung at, or died at, is asked after all others from then on, until it answers.
 
 use super::speaker::Speaker;
 use crate::app;
@@ -107,9 +108,9 @@ mod libc_errno {
 }
 
 async fn for_ever(args: &Args, speaker: &mut Speaker) -> std::convert::Infallible {
-    let mut backoff = FIRST_BACKOFF;
+    let (mut backoff, mut last) = (FIRST_BACKOFF, Vec::new());
     loop {
-        let ended = once(args, speaker).await;
+        let ended = once(args, &mut last, speaker).await;
         if let Some(why) = ended.why {
             tracing::warn!(why, ?backoff, "starting again");
         }
@@ -130,9 +131,9 @@ struct Ended {
     looked: bool,
 }
 
-/// One process from its start to its end.
-async fn once(args: &Args, speaker: &mut Speaker) -> Ended {
-    let mut child = match command(args).spawn() {
+/// One process from its start to its end. `last`: the cards that it is to ask after the others, by UUID.
+async fn once(args: &Args, last: &mut Vec<String>, speaker: &mut Speaker) -> Ended {
+    let mut child = match command(args, last).spawn() {
         Ok(child) => child,
         Err(error) => {
             let why = format!(
@@ -145,12 +146,18 @@ async fn once(args: &Args, speaker: &mut Speaker) -> Ended {
             return Ended { why: Some(why), looked: false };
         }
     };
-    let mut hearing = Hearing::default();
+    let mut hearing = Hearing { last: std::mem::take(last), ..Hearing::default() };
     let why = hearing.listen(args, &mut child, speaker).await;
+    // Of several, the one that waited longest is asked first.
+    if let (Some(_), Some(card)) = (&why, hearing.asking.and_then(|asking| asking.card)) {
+        hearing.last.retain(|other| *other != card);
+        hearing.last.push(card);
+    }
+    *last = hearing.last;
     Ended { why, looked: hearing.looked }
 }
 
-fn command(args: &Args) -> Command {
+fn command(args: &Args, last: &[String]) -> Command {
     let there = |name: &str| Some(args.libraries.join(name)).filter(|path| path.is_file());
     let mut command = match there(library::LOADER) {
         Some(loader) => {
@@ -162,6 +169,7 @@ fn command(args: &Args) -> Command {
     };
     command.arg("--nvml").arg(there(library::NVML).unwrap_or_else(|| library::NVML.into()));
     command.arg("--interval-seconds").arg(args.interval_seconds.as_secs_f64().to_string());
+    command.args(last.iter().flat_map(|card| ["--last", card]));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     command
 }
@@ -170,6 +178,8 @@ fn command(args: &Args) -> Command {
 #[derive(Debug, Default)]
 struct Hearing {
     asking: Option<Asking>,
+    /// Cards at which earlier processes ended, and that have not answered since.
+    last: Vec<String>,
     looked: bool,
     /// It said itself that there is no NVML.
     explained: bool,
@@ -192,7 +202,10 @@ impl Hearing {
             match message {
                 Ok(Message::Asking(asking)) => self.asking = Some(asking),
                 Ok(message) => {
-                    self.looked |= matches!(message, Message::Look(_));
+                    if let Message::Look(look) = &message {
+                        self.looked = true;
+                        self.last.retain(|card| !look.cards.iter().any(|answer| answer.uuid == *card));
+                    }
                     self.explained |= matches!(message, Message::Nothing(_));
                     if let Message::Xid(xid) = &message {
                         tracing::warn!(card = xid.card, xid = xid.code, "the driver reports an error");

@@ -39,6 +39,9 @@ impl Prober {
         if let Some((_, folder)) = environment.iter().find(|(name, _)| *name == "CAPABILITIES") {
             command.args(["--capabilities", folder]);
         }
+        if let Some((_, cards)) = environment.iter().find(|(name, _)| *name == "LAST") {
+            command.args(cards.split(',').flat_map(|card| ["--last", card]));
+        }
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = Some(BufReader::new(child.stdout.take().unwrap()).lines());
         Self { child, lines }

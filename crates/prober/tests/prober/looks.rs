@@ -123,6 +123,20 @@ fn where_it_hangs_the_last_line_says_at_what() {
 }
 
 #[test]
+fn cards_that_are_to_come_last_are_told_of_one_by_one_after_the_others() {
+    let uuids = |prober: &mut Prober| -> Vec<String> {
+        prober.look().cards.into_iter().map(|card| card.uuid).collect()
+    };
+    let mut prober = Prober::start(fake(), &[("LAST", FIRST), ("SECOND", "ecc")]);
+    assert_eq!([uuids(&mut prober), uuids(&mut prober)], [[SECOND], [FIRST]]);
+    assert_eq!(uuids(&mut prober), [FIRST, SECOND], "it answered");
+    let mut prober = Prober::start(fake(), &[("LAST", SECOND), ("SECOND", "hang")]);
+    assert_eq!(uuids(&mut prober), [FIRST], "heard before the other one hangs");
+    let mut prober = Prober::start(fake(), &[("LAST", &format!("{SECOND},{FIRST}"))]);
+    assert_eq!([uuids(&mut prober), uuids(&mut prober)], [[SECOND], [FIRST]], "in this order");
+}
+
+#[test]
 fn without_nvml_it_says_why_and_ends_well() {
     let mut prober = Prober::start(Path::new("/nowhere/libnvidia-ml.so.1"), &[]);
     let Message::Nothing(why) = prober.told() else { panic!("it found one") };

@@ -107,6 +107,21 @@ fn what_stands_is_said_once_and_again_when_it_comes_back() {
     assert_eq!(known.hear(look(None), now).len(), 1);
 }
 
+#[test]
+fn a_card_that_hangs_again_and_again_between_looks_at_the_others_is_said_once() {
+    let (known, now) = (Knowledge::default(), Instant::now());
+    let other = "GPU-00000000-0000-0000-0000-0000000000ff";
+    known.hear(look(None), now);
+    let hangs = known.hear(silent(Some(other)), now);
+    assert_eq!(hangs, [format!("NVML hangs: it does not answer nvmlDeviceGetMemoryInfo about {other}")]);
+    let again: Vec<_> = [look(None), silent(Some(other)), look(None)]
+        .into_iter()
+        .flat_map(|message| known.hear(message, now))
+        .collect();
+    assert_eq!(again, Vec::<String>::new());
+    assert!(card(&known, now).look.is_some() && known.told(now).cards[other].hangs.is_some());
+}
+
 proptest! {
     /// Looks (`None`) and errors of the driver in any order.
     #[test]

@@ -54,8 +54,15 @@ impl World {
 
     /// One process to its end, and what the agent heard of it.
     async fn once(&self) -> (Ended, Vec<Message>) {
+        self.after(&mut Vec::new()).await
+    }
+
+    /// The same after others ended at these cards; then: at which ones now.
+    async fn after(&self, last: &mut Vec<String>) -> (Ended, Vec<Message>) {
         let mut speaker = Speaker::new(self.folder.path().to_owned());
-        let ended = timeout(Duration::from_secs(20), once(&self.args(), &mut speaker)).await.unwrap();
+        let args = self.args();
+        let once = once(&args, last, &mut speaker);
+        let ended = timeout(Duration::from_secs(20), once).await.unwrap();
         drop(speaker);
         let heard = self.agent.accept().map(|(stream, _)| heard(stream)).unwrap_or_default();
         (ended, heard)
@@ -94,6 +101,32 @@ async fn one_that_hangs_is_killed_and_the_agent_hears_at_what() {
         why.contains(&format!("while it asked nvmlDeviceGetMemoryInfo of {UUID}: its process was killed")),
         "{why}"
     );
+}
+
+#[tokio::test]
+async fn the_card_that_it_hung_at_is_asked_after_the_others_until_it_answers() {
+    let (one, other) = (UUID.to_owned(), UUID.replace('1', "2"));
+    // What it was told is what it says.
+    let script = format!("{}shift 4; echo \"$@\" >\"${{0%/*}}/told\"; exec sleep 100", says(&[asking()]));
+    let world = World::new(&script);
+    let mut last = vec![one.clone(), other.clone()];
+    world.after(&mut last).await;
+    assert_eq!(
+        fs::read_to_string(world.folder.path().join("told")).unwrap(),
+        format!("--last {one} --last {other}\n")
+    );
+    assert_eq!(last, [other.clone(), one.clone()], "the one that waited longer is next");
+
+    let world = World::new(&format!("{}kill -SEGV $$", says(&[look(), asking()])));
+    let mut last = vec![other.clone()];
+    world.after(&mut last).await;
+    assert_eq!(last, [other.clone(), one.clone()], "or died at");
+
+    let init = Message::Asking(Asking { call: INIT.to_owned(), card: None });
+    let world = World::new(&format!("{}exec sleep 100", says(&[look(), init])));
+    let mut last = vec![one, other.clone()];
+    world.after(&mut last).await;
+    assert_eq!(last, [other], "it answered");
 }
 
 #[tokio::test]
@@ -152,7 +185,7 @@ async fn the_nodes_own_loader_starts_it_where_the_agent_gave_one() {
     let libraries = world.folder.path().join("libraries");
     fs::create_dir(&libraries).unwrap();
     let words = |args: &Args| -> Vec<String> {
-        let command = command(args);
+        let command = command(args, &[]);
         let command = command.as_std();
         let all = std::iter::once(command.get_program()).chain(command.get_args());
         all.map(|word| word.to_string_lossy().into_owned()).collect()
