@@ -25,8 +25,8 @@ case "$level" in all | libraries)
 esac
 case "$level" in all | cluster)
     # Tests that only use the installation go three at a time; the others change it, or the node, and go alone.
-    together=(e2e_admission e2e_bad_input e2e_cards e2e_causes e2e_faults e2e_gate e2e_ollama e2e_policies e2e_pools
-        e2e_preflight e2e_published)
+    together=(e2e_admission e2e_bad_input e2e_cards e2e_causes e2e_faults e2e_gate e2e_not_injected e2e_ollama
+        e2e_policies e2e_pools e2e_preflight e2e_published)
     threes=() alone=()
     for file in e2e/tests/*.rs; do
         name="$(basename "$file" .rs)"

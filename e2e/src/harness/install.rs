@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::cards::NodeWithCards;
 use super::scenario::{PATIENCE, kubectl};
 use super::wait::{Progress, wait_for};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, NODE_WITH_CARDS};
 use crate::deps::digest_file;
 
 /// Where the tests install the chart.
@@ -19,6 +19,8 @@ pub const NAMESPACE: &str = "firstlight-system";
 pub const RELEASE: &str = "firstlight";
 /// The folder of the node with the driver of the tests' custom pool; it is gone with the cluster.
 pub const CUSTOM_DRIVER: &str = "/opt/my-virtual-gpu";
+/// A namespace in which the tests' installation injects nothing.
+pub const EXCLUDED_NAMESPACE: &str = "e2e-passed-over";
 
 /// Brings the local cluster up, imports `build/images` and installs the chart; later calls do nothing.
 ///
@@ -107,6 +109,11 @@ fn upgrade(settings: &[&str], waiting: &[&str]) -> Result<()> {
     words.push(values.display().to_string());
     words.extend(waiting.iter().map(|word| (*word).to_owned()));
     words.extend(built(&path)?);
+    let excluded = format!("webhook.excludedNamespaces={{kube-system,kube-node-lease,{EXCLUDED_NAMESPACE}}}");
+    words.extend(["--set".to_owned(), excluded]);
+    if is_local() {
+        words.extend(["--set".to_owned(), format!("plugin.node.root={NODE_WITH_CARDS}")]);
+    }
     words.extend(settings.iter().flat_map(|setting| ["--set".to_owned(), (*setting).to_owned()]));
     kubectl()?.helm(words).map(drop)
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use firstlight_contract::metrics;
 use firstlight_contract::names::condition::GPU_READY;
 use firstlight_testing::causes::Made;
 use serde_json::{Value, json};
@@ -70,14 +71,28 @@ pub fn scenario(body: impl FnOnce(&Scenario) -> Result<()>) -> Result<()> {
 
 /// Like [`scenario`], the namespace with these labels.
 pub fn scenario_with(labels: &[(&str, &str)], body: impl FnOnce(&Scenario) -> Result<()>) -> Result<()> {
+    scenario_in(&format!("e2e-{}", random_name()), labels, body)
+}
+
+/// Like [`scenario_with`], the namespace with this name.
+pub fn scenario_in(
+    namespace: &str,
+    labels: &[(&str, &str)],
+    body: impl FnOnce(&Scenario) -> Result<()>,
+) -> Result<()> {
     install::once()?;
-    let scenario = Scenario { kubectl: kubectl()?, namespace: format!("e2e-{}", random_name()) };
+    let scenario = Scenario { kubectl: kubectl()?, namespace: namespace.to_owned() };
     let mut all = json!({TEST_LABEL: "true"});
     for (key, value) in labels {
         all[*key] = json!(value);
     }
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": scenario.namespace, "labels": all}});
-    scenario.kubectl.create(&namespace)?;
+    wait_for("the namespace, of which an earlier one may be on its way out", PATIENCE, || {
+        Ok(match scenario.kubectl.create(&namespace) {
+            Ok(_) => Progress::Done(()),
+            Err(error) => Progress::Waiting(format!("{error:#}")),
+        })
+    })?;
     wait_for("the namespace's service account", PATIENCE, || {
         Ok(match scenario.run(["get", "serviceaccount", "default"]) {
             Ok(_) => Progress::Done(()),
@@ -279,6 +294,15 @@ impl Scenario {
             let said = Said { cause: word("cause"), confidence: word("confidence") };
             Ok(if said.cause == cause { Progress::Done(said) } else { Progress::Waiting(text) })
         })
+    }
+
+    /// Waits until the metric counts so many objects of a kind in the namespace that are annotated and not injected.
+    pub fn not_injected(&self, kind: &str, count: u32) -> Result<()> {
+        let series = format!("{}{{namespace=\"{}\",kind=\"{kind}\"}}", metrics::NOT_INJECTED, self.namespace);
+        // A kind of which there is none has no series; then `absent` answers 1.
+        let expression =
+            if count == 0 { format!("absent({series})") } else { format!("max({series}) == {count}") };
+        self.metric(&expression, |found| found.value > 0.0).map(drop)
     }
 
     /// Waits until the node offers so many devices of a pool.
