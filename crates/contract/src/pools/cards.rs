@@ -10,6 +10,13 @@ pub const MAX_SHARES: u32 = 64;
 /// Smaller contexts and shares are on no card.
 const SMALLEST: u64 = 64 << 20;
 
+/// Keys that people may write for kind slice, too, and why they do not go with parts.
+const OF_WHOLE: [(&str, &str); 3] = [
+    ("replicas", "replicas share a card without a quota, parts are counted by slices or sizes"),
+    ("mps", "MPS has limits of its own, parts have a quota each"),
+    ("mig", "hardware has divided a card with MIG on already"),
+];
+
 /// Which cards of a node are in a pool, and how their driver gets into containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cards {
@@ -170,12 +177,10 @@ impl Fields<'_> {
     }
 
     pub(super) fn slice(&mut self) -> Option<PoolSpec> {
-        if let Some(found) = self.node.get("replicas") {
-            let problem = format!(
-                "{found}; replicas share a card without a quota, and are of kind whole; parts of kind slice are counted by \
-                 slices or sizes"
-            );
-            self.wrong("replicas", problem);
+        for (key, why) in OF_WHOLE {
+            if let Some(found) = self.node.get(key) {
+                self.wrong(key, format!("{found}; {why}; {key} is for kind whole"));
+            }
         }
         let keys = [
             "name",
@@ -189,8 +194,8 @@ impl Fields<'_> {
             "contextMemory",
             "placement",
         ];
-        // What is wrong with replicas has been said.
-        self.only(&[&keys[..], &["replicas"]].concat());
+        // What is wrong with these has been said.
+        self.only(&[&keys[..], &OF_WHOLE.map(|(key, _)| key)].concat());
         let (cards, placement) = (self.cards(), self.placement());
         let (shares, memory, context) = (self.shares(), self.memory(), self.context());
         if let (Some(Shares::Sizes(sizes)), Ok(Some(memory))) = (&shares, memory) {

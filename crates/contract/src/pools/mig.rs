@@ -81,7 +81,8 @@ mod tests {
         let error = Pools::parse("pools: [{name: a, kind: whole, mig: 2}]").unwrap_err().to_string();
         assert!(error.starts_with("pools[0].mig: 2; wanted the name of a MIG profile"), "{error}");
         let error = Pools::parse("pools: [{name: a, kind: slice, slices: 2, mig: 1g.10gb}]").unwrap_err();
-        assert!(error.to_string().starts_with("pools[0].mig: unknown key for this kind"), "{error}");
+        let wanted = "pools[0].mig: \"1g.10gb\"; hardware has divided a card with MIG on already; mig is for kind whole";
+        assert_eq!(error.to_string(), wanted);
     }
 
     #[test]

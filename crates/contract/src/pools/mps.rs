@@ -63,6 +63,6 @@ mod tests {
         let relative = mistakes("kind: whole, replicas: 2, mps: run/nvidia");
         assert!(relative[0].contains("wanted the absolute path of a directory on the node"), "{relative:?}");
         let slice = mistakes("kind: slice, slices: 2, mps: /run/nvidia/mps");
-        assert!(slice[0].starts_with("pools[0].mps: "), "{slice:?}");
+        assert!(slice[0].ends_with("; mps is for kind whole") && slice.len() == 1, "{slice:?}");
     }
 }

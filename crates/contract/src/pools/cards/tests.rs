@@ -53,8 +53,8 @@ fn a_whole_card_may_be_given_several_times_and_a_part_may_not() {
         "pools:\n- {name: a, kind: whole, devices: [\"*A40\"], replicas: 65}\n\
          - {name: b, kind: slice, devices: [\"*T4\"], slices: 2, replicas: 4}\n",
     );
-    let wanted = "pools[1].replicas: 4; replicas share a card without a quota, and are of kind whole; parts of kind slice \
-                  are counted by slices or sizes";
+    let wanted = "pools[1].replicas: 4; replicas share a card without a quota, parts are counted by slices or sizes; \
+                  replicas is for kind whole";
     assert_eq!(found, ["pools[0].replicas: 65; wanted a number from 1 to 64", wanted]);
 }
 
