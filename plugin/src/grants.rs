@@ -4,6 +4,7 @@
 
 use crate::book::Id;
 use crate::plan::GrantOnDisk;
+use crate::whole_file;
 use anyhow::{Context as _, Result};
 use firstlight_contract::grant::Grant;
 use firstlight_contract::ledger;
@@ -114,12 +115,10 @@ impl Store {
         }
     }
 
-    /// Keeps whose a grant is. Written beside and renamed, so that it is whole after a crash.
+    /// Keeps whose a grant is.
     pub fn keep_owner(&self, id: &str, owner: &Owner) -> Result<()> {
         let file = self.root.join(id).join(OWNER_FILE);
-        let beside = file.with_extension("new");
-        fs::write(&beside, serde_json::to_vec(owner)?)
-            .and_then(|()| fs::rename(&beside, &file))
+        whole_file::write(&file, &serde_json::to_vec(owner)?)
             .with_context(|| format!("cannot write {}", file.display()))
     }
 

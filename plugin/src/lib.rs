@@ -18,7 +18,7 @@
 //! | [`prober`] | what only NVML can tell, through a pod of its own |
 //! | [`plan`], [`preference`] | Allocate as a pure function; the units that it would rather be given |
 //! | [`pool`], [`registration`], [`kubelet_dir`] | the device plugin service; its way to the kubelet |
-//! | [`node_files`], [`grants`], [`selinux`] | libraries and grants on the node's disk; their labels |
+//! | [`node_files`], [`grants`], [`whole_file`], [`selinux`] | libraries and grants on the node's disk; their labels |
 //! | [`kubelet_list`], [`pods`], [`pod_watch`] | which container holds which device; its pod |
 //! | [`book`] | all grants in memory: identity, verdicts, series |
 //! | [`records`], [`tailing`] | reading what containers append |
@@ -60,3 +60,4 @@ pub mod selftest;
 pub mod selinux;
 pub mod tailing;
 pub mod unaccounted;
+pub mod whole_file;

@@ -1,5 +1,6 @@
 //! How much memory cards have, kept over a restart of the agent: `slices` needs it before the prober speaks again.
 
+use crate::whole_file;
 use firstlight_contract::card;
 use firstlight_contract::prober::MAX_CARDS;
 use std::collections::BTreeMap;
@@ -32,14 +33,13 @@ impl Kept {
         &self.written
     }
 
-    /// Keeps this instead, if it is something else. Written beside and renamed, so that it is whole after a crash.
+    /// Keeps this instead, if it is something else.
     pub fn keep(&mut self, cards: BTreeMap<String, u64>) -> io::Result<()> {
         if cards == self.written {
             return Ok(());
         }
-        let beside = self.file.with_extension("new");
         let lines: Vec<String> = cards.iter().map(|(uuid, bytes)| format!("{uuid} {bytes}")).collect();
-        fs::write(&beside, lines.join("\n")).and_then(|()| fs::rename(&beside, &self.file))?;
+        whole_file::write(&self.file, lines.join("\n").as_bytes())?;
         self.written = cards;
         Ok(())
     }
