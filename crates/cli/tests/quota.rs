@@ -170,6 +170,9 @@ mod quota {
         let Some(output) = run(&["--memory", "1GB"], &["true"]) else { return };
         assert_eq!(output.status.code(), Some(125));
         let text = String::from_utf8_lossy(&output.stderr);
-        assert!(text.contains("--memory \"1GB\": write a size of at least 64MiB, such as 8GiB"), "{text}");
+        assert!(
+            text.contains("--memory \"1GB\": write a size of at least 64MiB, in MiB or GiB, such as 8GiB"),
+            "{text}"
+        );
     }
 }

@@ -6,6 +6,7 @@
 //! | [`names`] | resources, annotations, conditions, Events, environment, labels: the public names |
 //! | [`paths`] | paths in the container and on the node |
 //! | [`metrics`] | the table of metrics: names, labels, help |
+//! | `bytes` | sizes of memory as people write them (feature `std`) |
 //! | `docs` | `docs/metrics.md` (feature `std`) |
 //! | `card` | how a real card is named: UUID, PCI id, model (feature `std`) |
 //! | [`grant`] | the file that tells shim and simulator what a container was given |
@@ -21,6 +22,8 @@
 //! | `cdi` | CDI specifications of a node: which names there are for its cards (feature `pools`) |
 #![cfg_attr(not(feature = "std"), no_std)]
 
+#[cfg(feature = "std")]
+pub mod bytes;
 #[cfg(feature = "std")]
 pub mod card;
 #[cfg(feature = "pools")]

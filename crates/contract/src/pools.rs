@@ -41,7 +41,6 @@ use crate::names::{PROBER, RESOURCE_PREFIX};
 use std::collections::BTreeSet;
 use std::fmt;
 
-pub mod bytes;
 pub mod cards;
 mod context;
 pub mod mig;

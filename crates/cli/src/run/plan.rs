@@ -3,6 +3,7 @@
 use super::artefacts::Artefacts;
 use crate::args::Gpu;
 use anyhow::{Context as _, bail};
+use firstlight_contract::bytes;
 use firstlight_contract::fault;
 use firstlight_contract::grant::{Device, Grant, PoolKind};
 use firstlight_contract::models::{self, MAX_DEVICES, MODELS, Model};
@@ -174,25 +175,9 @@ fn quota(args: &Gpu) -> Result<Option<u64>, String> {
 
 fn size(option: &str, text: Option<&str>) -> Result<Option<u64>, String> {
     let Some(text) = text else { return Ok(None) };
-    bytes(text)
-        .filter(|bytes| *bytes >= LEAST_MEMORY)
-        .map(Some)
-        .ok_or_else(|| format!("{option} {text:?}: write a size of at least 64MiB, such as 8GiB"))
-}
-
-/// `8GiB`, `8Gi`, `8G` and a number of bytes; all units are binary.
-fn bytes(text: &str) -> Option<u64> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim() {
-        "" | "B" => 0,
-        "K" | "Ki" | "KiB" => 10,
-        "M" | "Mi" | "MiB" => 20,
-        "G" | "Gi" | "GiB" => 30,
-        "T" | "Ti" | "TiB" => 40,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+    bytes::parse(text).filter(|bytes| *bytes >= LEAST_MEMORY).map(Some).ok_or_else(|| {
+        format!("{option} {text:?}: write a size of at least 64MiB, in MiB or GiB, such as 8GiB")
+    })
 }
 
 fn random_id() -> anyhow::Result<String> {
@@ -283,15 +268,6 @@ mod tests {
             plan(&["--simulate", "init-returns=3"]).unwrap().faults.as_deref(),
             Some("init-returns=3")
         );
-    }
-
-    #[test]
-    fn sizes_are_binary() {
-        assert_eq!(bytes("8GiB"), Some(8 << 30));
-        assert_eq!(bytes("512M"), Some(512 << 20));
-        assert_eq!(bytes("4096"), Some(4096));
-        assert_eq!(bytes("99999999999T"), None);
-        assert_eq!(bytes("G"), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Pools of real cards: which cards, in which shares, with whose driver.
 
-use super::bytes::{self, Bytes};
 use super::node::Node;
 use super::{Fields, Mistakes, Pool, PoolSpec};
+use crate::bytes::{self, Bytes};
 use crate::card;
 
 /// Most shares of a card, and most replicas.

@@ -2,9 +2,9 @@
 //! without a process there is no context. So it is a number of the configuration.
 
 use super::Fields;
-use super::bytes::Bytes;
 use super::cards::Shares;
 use super::node::Node;
+use crate::bytes::Bytes;
 
 /// What a context is charged unless told. NVIDIA's driver takes 100 to 500 MiB of a card, by model and version, and no
 /// call of the process asks for it.
