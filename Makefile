@@ -42,10 +42,11 @@ artefacts: setup ## Build shim, simulator, preflight and prober into build/
 
 .PHONY: binaries
 binaries: artefacts ## Build daemons and CLI (static) into build/bin
-	cargo build --quiet --profile static --target $(MUSL) -p firstlight-plugin -p firstlight-webhook -p firstlight-cli
+	cargo build --quiet --profile static --target $(MUSL) -p firstlight-webhook
+	cargo build --quiet --profile static-abort --target $(MUSL) -p firstlight-plugin -p firstlight-cli
 	@mkdir -p build/bin
-	@for name in firstlight-plugin firstlight-webhook kubectl-firstlight; do \
-	    cp "$(CARGO_TARGET_DIR)/$(MUSL)/static/$$name" build/bin/.new && mv build/bin/.new "build/bin/$$name"; done
+	@for name in static/firstlight-webhook static-abort/firstlight-plugin static-abort/kubectl-firstlight; do \
+	    cp "$(CARGO_TARGET_DIR)/$(MUSL)/$$name" build/bin/.new && mv build/bin/.new "build/bin/$${name#*/}"; done
 
 .PHONY: chart
 chart: $(HELM) ## Package the Helm chart into build/charts
