@@ -15,6 +15,12 @@
 //! device.0.memory=51539607552
 //! ```
 //!
+//! A simulated card that has MIG on says its instances: GPU instance, compute instance and profile of each, or nothing.
+//!
+//! ```text
+//! device.0.mig=7/0:1g.10gb,1/0:3g.40gb
+//! ```
+//!
 //! A slice has a quota, and a ledger ([`crate::ledger`]) that its processes share:
 //!
 //! ```text
@@ -121,6 +127,8 @@ mod parsed {
         pub pci: Option<String>,
         /// Name of a simulated model.
         pub model: Option<String>,
+        /// Instances of a simulated card with MIG on, `<gi>/<ci>:<profile>`, between commas; `None`: MIG is off.
+        pub mig: Option<String>,
         /// Memory of a simulated device, bytes.
         pub memory_bytes: Option<u64>,
         /// Memory quota, bytes.
@@ -170,7 +178,7 @@ mod parsed {
             }
             for (index, device) in self.devices.iter().enumerate() {
                 writeln!(out, "device.{index}.uuid={}", device.uuid)?;
-                let texts = [("pci", &device.pci), ("model", &device.model)];
+                let texts = [("pci", &device.pci), ("model", &device.model), ("mig", &device.mig)];
                 for (key, value) in texts {
                     if let Some(value) = value {
                         writeln!(out, "device.{index}.{key}={value}")?;
@@ -310,6 +318,7 @@ mod parsed {
                     uuid,
                     pci: text("pci"),
                     model: text("model"),
+                    mig: text("mig"),
                     memory_bytes: self.bytes(&key("memory"))?,
                     quota_bytes: self.bytes(&key("quota"))?,
                     context_bytes: self.bytes(&key("context"))?,
@@ -368,8 +377,7 @@ mod tests {
                 pci: Some("00000000:41:00.0".to_owned()),
                 model: Some("SIM-A40".to_owned()),
                 memory_bytes: Some(48 << 30),
-                quota_bytes: None,
-                context_bytes: None,
+                ..Device::default()
             }],
         }
     }
@@ -400,6 +408,15 @@ mod tests {
         assert_eq!(Grant::parse(slice.to_string().as_bytes()).as_ref(), Ok(&slice));
         assert_eq!(value(slice.to_string().as_bytes(), b"quota"), Some(&b"1073741824"[..]));
         assert!(error(&slice.to_string().replace("ledger=/", "ledger=")).contains("an absolute path"));
+    }
+
+    #[test]
+    fn a_card_with_mig_on_and_without_an_instance_parses_to_itself() {
+        for mig in ["", "7/0:1g.10gb,1/0:3g.40gb"] {
+            let device = Device { mig: Some(mig.to_owned()), ..grant().devices[0].clone() };
+            let divided = Grant { devices: vec![device], ..grant() };
+            assert_eq!(Grant::parse(divided.to_string().as_bytes()).as_ref(), Ok(&divided));
+        }
     }
 
     #[test]

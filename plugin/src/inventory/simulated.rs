@@ -35,7 +35,7 @@ impl Simulated {
                     model: Some(model.to_owned()),
                     memory_bytes: memory,
                     quota_bytes: None,
-                    context_bytes: None,
+                    ..Device::default()
                 }),
                 nodes: Vec::new(),
                 units: (0..slices).map(|slice| unit(index, slice)).collect(),

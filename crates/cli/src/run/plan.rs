@@ -85,7 +85,7 @@ impl Plan {
             model: Some(self.model.name.to_owned()),
             memory_bytes: Some(self.memory_bytes),
             quota_bytes: self.quota_bytes,
-            context_bytes: None,
+            ..Device::default()
         }
     }
 }
