@@ -9,8 +9,9 @@
 //! | module | what |
 //! |---|---|
 //! | [`machine`] | the devices of this process: from the grant, or one default device |
+//! | [`mig`] | the instances into which a card is divided: profiles, and what a grant says of them |
 //! | [`identity`] | UUIDs and PCI ids: parse, print, mint |
-//! | [`visible`] | `CUDA_VISIBLE_DEVICES`, which the driver (not the runtime) reads |
+//! | [`visible`] | which devices and instances CUDA shows: `CUDA_VISIBLE_DEVICES`, which the driver (not the runtime) reads |
 //! | [`symbols`] | functions that shall be missing leave the symbol table |
 //! | [`version`] | the driver version that both report |
 //!
@@ -19,6 +20,7 @@
 
 pub mod identity;
 pub mod machine;
+pub mod mig;
 pub mod symbols;
 pub mod version;
 pub mod visible;

@@ -2,7 +2,7 @@
 //! with code 3. So every id in range has a value, 0 where nothing better is known.
 
 use crate::abi::Code;
-use firstlight_simulator::machine::Device;
+use firstlight_simulator::machine::Shown;
 
 /// Highest id known to a driver of CUDA 13.0.
 const LAST: i32 = 147;
@@ -30,7 +30,7 @@ const fn generation(major: u8, minor: u8) -> Generation {
 }
 
 /// The value of an attribute.
-pub(crate) fn value(device: &Device, attribute: i32) -> Result<i32, Code> {
+pub(crate) fn value(device: &Shown, attribute: i32) -> Result<i32, Code> {
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let (major, minor) = (device.model.capability_major, device.model.capability_minor);
     let kind = generation(major, minor);
@@ -47,14 +47,14 @@ pub(crate) fn value(device: &Device, attribute: i32) -> Result<i32, Code> {
         // Copy/compute overlap, host mapping, concurrent kernels, ECC, unified addressing, priorities, L1 caches,
         // managed memory, pageable access, hints, virtual memory (102), pools (115) …
         15 | 19 | 31 | 32 | 41 | 78..=80 | 83 | 89 | 90 | 95 | 98 | 99 | 102 | 115 => 1,
-        16 => i32::from(device.model.multiprocessors),
+        16 => i32::from(device.multiprocessors),
         33 => number(device.pci.bus),
         34 => number(device.pci.device),
         36 => 1_215_000,
         37 => kind.bus_width,
         38 => 41_943_040,
         39 => kind.threads,
-        40 => 3,
+        40 => i32::from(device.copy_engines),
         50 => number(device.pci.domain),
         75 => i32::from(major),
         76 => i32::from(minor),
@@ -76,9 +76,9 @@ mod tests {
     #[test]
     fn every_id_that_a_runtime_reads_has_a_value() {
         let machine = Machine::new(None, None, None);
-        assert!((1..=LAST).all(|id| value(&machine.devices[0], id).is_ok()));
-        assert_eq!(value(&machine.devices[0], 0), Err(Code::INVALID_VALUE));
-        assert_eq!(value(&machine.devices[0], LAST + 1), Err(Code::INVALID_VALUE));
-        assert_eq!(value(&machine.devices[0], 75), Ok(8));
+        assert!((1..=LAST).all(|id| value(&machine.visible[0], id).is_ok()));
+        assert_eq!(value(&machine.visible[0], 0), Err(Code::INVALID_VALUE));
+        assert_eq!(value(&machine.visible[0], LAST + 1), Err(Code::INVALID_VALUE));
+        assert_eq!(value(&machine.visible[0], 75), Ok(8));
     }
 }

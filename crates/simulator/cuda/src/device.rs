@@ -23,7 +23,7 @@ driver! {
 
     fn cuDeviceGetName(out: *mut c_char, length: i32, ordinal: i32) {
         state()?;
-        put_text(out, length, device(ordinal)?.model.name)
+        put_text(out, length, &device(ordinal)?.name)
     }
 
     fn cuDeviceTotalMem_v2(out: *mut usize, ordinal: i32) {
@@ -43,6 +43,7 @@ driver! {
         put(minor, i32::from(model.capability_minor))
     }
 
+    /// Of an instance its own, as the second version gives it: which one its card is, a grant of an instance does not say.
     fn cuDeviceGetUuid(out: *mut [u8; 16], ordinal: i32) {
         state()?;
         put(out, device(ordinal)?.uuid)

@@ -4,7 +4,7 @@
 use crate::abi::{Code, Done, Handle, Raw, driver, put};
 use crate::attributes;
 use crate::state::{Kernel, Kind, State, device, is, state};
-use firstlight_simulator::machine::Device;
+use firstlight_simulator::machine::Shown;
 use std::ffi::c_char;
 
 /// `CUfunction_attribute`: most dynamic shared memory, and the preferred carve-out; both can be set.
@@ -33,7 +33,7 @@ fn find(state: &State, kernel: Handle) -> Result<&Kernel, Code> {
     state.kernels.get(&kernel).filter(|_| is(kernel, Kind::Kernel)).ok_or(Code::INVALID_HANDLE)
 }
 
-fn attribute(kernel: &Kernel, device: &Device, attribute: u32) -> Result<i32, Code> {
+fn attribute(kernel: &Kernel, device: &Shown, attribute: u32) -> Result<i32, Code> {
     let model = device.model;
     let version = i32::from(model.capability_major) * 10 + i32::from(model.capability_minor);
     Ok(match attribute {
@@ -66,7 +66,7 @@ fn set_attribute(kernel: Handle, ordinal: i32, attribute: u32, value: i32) -> Do
 }
 
 /// Blocks of this size that a multiprocessor holds.
-fn blocks(device: &Device, threads: i32, shared: usize) -> Result<i32, Code> {
+fn blocks(device: &Shown, threads: i32, shared: usize) -> Result<i32, Code> {
     if !(1..=1024).contains(&threads) {
         return Err(Code::INVALID_VALUE);
     }

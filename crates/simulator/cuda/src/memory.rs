@@ -202,12 +202,17 @@ fn prefetch(address: u64, bytes: usize, stream: Handle) -> Done {
     managed(&state, address, bytes)
 }
 
-/// What NVML of the same process asks: the bytes in use on a device of the machine (not a CUDA ordinal), and, as
-/// the answer, whether the device has fallen off the bus (1) or not (0).
+/// What NVML of the same process asks: the bytes in use on a card of the machine (not a CUDA ordinal), or on this instance of
+/// it (`u32::MAX`: on all), and, as the answer, whether the device has fallen off the bus (1) or not (0).
 #[unsafe(no_mangle)]
-extern "C" fn firstlight_simulator_state(index: u32, used_bytes: *mut u64) -> u32 {
+extern "C" fn firstlight_simulator_state(index: u32, used_bytes: *mut u64, instance: u32) -> u32 {
     let machine = Machine::of_process();
-    let ordinal = machine.visible.iter().position(|visible| u32::try_from(*visible) == Ok(index));
+    let is = |number: usize, asked: u32| u32::try_from(number) == Ok(asked);
+    // At most one: CUDA shows one instance, or the card.
+    let ordinal = machine.visible.iter().position(|shown| {
+        is(shown.card, index)
+            && (instance == u32::MAX || shown.instance.is_some_and(|number| is(number, instance)))
+    });
     let state = raw();
     let used = ordinal.and_then(|ordinal| state.devices.get(ordinal)).map_or(0, |device| device.used_bytes);
     offer(used_bytes, used);

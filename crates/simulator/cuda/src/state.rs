@@ -5,7 +5,7 @@ use crate::code::Content;
 use crate::ranges::Ranges;
 use crate::vmm::Physical;
 use crate::work::{Capture, Node};
-use firstlight_simulator::machine::{Device, Machine};
+use firstlight_simulator::machine::{Machine, Shown};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
@@ -198,7 +198,7 @@ impl State {
 }
 
 /// The virtual device of a CUDA ordinal.
-pub(crate) fn device(ordinal: i32) -> Result<&'static Device, Code> {
+pub(crate) fn device(ordinal: i32) -> Result<&'static Shown, Code> {
     Machine::of_process().device(ordinal).ok_or(Code::INVALID_DEVICE)
 }
 

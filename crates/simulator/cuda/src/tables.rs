@@ -168,9 +168,11 @@ extern "C" fn check_nothing() -> u32 {
 /// INTEGRITY_CHECK[1], see [`crate::handshake`].
 extern "C" fn integrity(round: u32, seconds: u64, out: *mut [u8; 16]) -> u32 {
     let machine = Machine::of_process();
-    let visible = machine.visible.iter().filter_map(|index| machine.devices.get(*index));
-    let devices: Vec<([u8; 16], [u32; 3])> =
-        visible.map(|device| (device.uuid, [device.pci.domain, device.pci.bus, device.pci.device])).collect();
+    let devices: Vec<([u8; 16], [u32; 3])> = machine
+        .visible
+        .iter()
+        .map(|device| (device.uuid, [device.pci.domain, device.pci.bus, device.pci.device]))
+        .collect();
     let address = |pointer: *const ()| pointer.addr() as u64;
     // SAFETY: no argument, cannot fail.
     let thread = unsafe { libc::pthread_self() };

@@ -2,13 +2,15 @@
 //! lost. It is found, never loaded: a program that asks NVML only has no driver.
 #![expect(unsafe_code, reason = "asks the dynamic loader, calls the driver")]
 
+use crate::layout::NO_INSTANCE;
 use std::ffi::{CStr, CString, OsStr, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::NonNull;
 
 const SONAME: &CStr = c"libcuda.so.1";
-/// `fn(index in Machine::devices, used_bytes)`; 0: written, 1: written, and the device is lost.
+/// `fn(index in Machine::devices, used_bytes, number of an instance or NO_INSTANCE)`; 0: written, 1: written, and the
+/// device is lost.
 const STATE: &CStr = c"firstlight_simulator_state";
 
 /// What the driver says of a device.
@@ -18,18 +20,19 @@ pub(crate) struct Told {
     pub(crate) lost: bool,
 }
 
-/// Asks the driver; without one nothing is in use.
-pub(crate) fn ask(index: usize) -> Told {
+/// Asks the driver about a card, or one of its instances; without one nothing is in use.
+pub(crate) fn ask(index: usize, instance: Option<usize>) -> Told {
     let (Ok(index), Some(driver)) = (u32::try_from(index), Loaded::find()) else { return Told::default() };
+    let instance = instance.and_then(|number| u32::try_from(number).ok()).unwrap_or(NO_INSTANCE);
     let mut used_bytes = 0;
-    match (driver.state)(index, &raw mut used_bytes) {
+    match (driver.state)(index, &raw mut used_bytes, instance) {
         0 => Told { used_bytes, lost: false },
         1 => Told { used_bytes, lost: true },
         _ => Told::default(),
     }
 }
 
-type State = extern "C" fn(u32, *mut u64) -> u32;
+type State = extern "C" fn(u32, *mut u64, u32) -> u32;
 
 /// A driver that stays loaded for as long as this lives.
 struct Loaded {

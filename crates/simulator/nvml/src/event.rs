@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "exported symbols have C names")]
 
 use crate::abi::{Code, Done, check, nvml, put};
-use crate::handle::{self, Handle, find};
+use crate::handle::{self, Handle, find_card};
 use crate::layout::{EventV1, EventV2, NO_INSTANCE};
 use crate::{driver, session};
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ pub(crate) fn free_all() {
 fn next(set: SetHandle) -> Result<Option<usize>, Code> {
     let mut sets = sets();
     let devices = sets.sets.get_mut(&set).ok_or(Code::INVALID_ARGUMENT)?;
-    let lost = devices.iter_mut().find(|(index, told)| !**told && driver::ask(**index).lost);
+    let lost = devices.iter_mut().find(|(index, told)| !**told && driver::ask(**index, None).lost);
     Ok(lost.map(|(index, told)| {
         *told = true;
         *index
@@ -69,7 +69,8 @@ fn wait(set: SetHandle, milliseconds: u32) -> Result<EventV1, Code> {
 }
 
 fn register(handle: Handle, kinds: u64, set: SetHandle) -> Done {
-    let index = find(handle)?.index;
+    // Those of all its instances, too; an instance has none of its own (nvml.h).
+    let index = find_card(handle)?.index;
     if kinds & !XID != 0 {
         return Err(Code::NOT_SUPPORTED);
     }
@@ -96,7 +97,7 @@ nvml! {
     }
 
     fn nvmlDeviceGetSupportedEventTypes(handle: Handle, out: *mut u64) {
-        find(handle)?;
+        find_card(handle)?;
         put(out, XID)
     }
 

@@ -2,11 +2,12 @@
 #![expect(unsafe_code, reason = "exported symbols have C names")]
 
 use crate::abi::{Code, Done, check, get, nvml, put};
-use crate::handle::{Found, Handle, find};
+use crate::handle::{Found, Handle, find, find_card};
 use crate::layout::{Attributes, FieldValue, Memory, MemoryV2, version};
+use firstlight_simulator::machine::COPY_ENGINES;
 
 fn memory(found: &Found) -> Memory {
-    let total = found.device.memory_bytes;
+    let total = found.instance.map_or(found.device.memory_bytes, |(_, instance)| instance.memory_bytes);
     let used = found.told.used_bytes.min(total);
     Memory { total, free: total - used, used }
 }
@@ -30,19 +31,31 @@ fn bus_width(major: u8, minor: u8) -> u32 {
 
 fn attributes(handle: Handle, out: *mut Attributes) -> Done {
     let found = find(handle)?;
+    if let Some((_, instance)) = found.instance {
+        return put(
+            out,
+            Attributes {
+                multiprocessors: instance.multiprocessors().into(),
+                copy_engines: instance.copy_engines().into(),
+                gpu_slices: instance.profile.slices.into(),
+                compute_slices: instance.compute.into(),
+                memory_mib: instance.memory_bytes >> 20,
+                ..Attributes::default()
+            },
+        );
+    }
     let whole = Attributes {
         multiprocessors: u32::from(found.device.model.multiprocessors),
-        // The driver's attribute 40.
-        copy_engines: 3,
+        copy_engines: COPY_ENGINES.into(),
         memory_mib: found.device.memory_bytes >> 20,
         ..Attributes::default()
     };
     put(out, whole)
 }
 
-/// A mode that is off, or a number of something that there is none of.
+/// A mode of a card that is off, or a number of something that it has none of.
 fn none(handle: Handle, out: *mut u32) -> Done {
-    find(handle)?;
+    find_card(handle)?;
     put(out, 0)
 }
 
@@ -64,7 +77,7 @@ nvml! {
 
     /// A window over all of the memory, as large as the bus would make it; nothing is mapped through it.
     fn nvmlDeviceGetBAR1MemoryInfo(handle: Handle, out: *mut Memory) {
-        let total = find(handle)?.device.memory_bytes.checked_next_power_of_two().ok_or(Code::NOT_SUPPORTED)?;
+        let total = memory(&find(handle)?).total.checked_next_power_of_two().ok_or(Code::NOT_SUPPORTED)?;
         put(out, Memory { total, free: total, used: 0 })
     }
 
@@ -76,19 +89,25 @@ nvml! {
         attributes(handle, out)
     }
 
+    /// Of a card that is divided, and of an instance, it is not told (nvml.h).
     fn nvmlDeviceGetNumGpuCores(handle: Handle, out: *mut u32) {
-        let model = find(handle)?.device.model;
+        let device = find(handle)?.device;
+        if device.mig.is_some() {
+            return Err(Code::NOT_SUPPORTED);
+        }
+        let model = device.model;
         put(out, u32::from(model.multiprocessors) * cores_each(model.capability_major, model.capability_minor))
     }
 
     fn nvmlDeviceGetMemoryBusWidth(handle: Handle, out: *mut u32) {
-        let model = find(handle)?.device.model;
+        let model = find_card(handle)?.device.model;
         put(out, bus_width(model.capability_major, model.capability_minor))
     }
 
     /// 0: any number of contexts, the default.
     fn nvmlDeviceGetComputeMode(handle: Handle, out: *mut u32) {
-        none(handle, out)
+        find(handle)?;
+        put(out, 0)
     }
 
     fn nvmlDeviceGetPersistenceMode(handle: Handle, out: *mut u32) {
@@ -107,17 +126,9 @@ nvml! {
         none(handle, out)
     }
 
-    fn nvmlDeviceIsMigDeviceHandle(handle: Handle, out: *mut u32) {
-        none(handle, out)
-    }
-
-    fn nvmlDeviceGetMaxMigDeviceCount(handle: Handle, out: *mut u32) {
-        none(handle, out)
-    }
-
     /// The call succeeds; each field says for itself that it is not supported (nvml.h).
     fn nvmlDeviceGetFieldValues(handle: Handle, count: i32, values: *mut FieldValue) {
-        find(handle)?;
+        find_card(handle)?;
         check(values)?;
         let count = usize::try_from(count).ok().filter(|count| *count > 0).ok_or(Code::INVALID_ARGUMENT)?;
         for index in 0..count {

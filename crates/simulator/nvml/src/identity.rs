@@ -2,9 +2,9 @@
 #![expect(unsafe_code, reason = "exported symbols have C names")]
 
 use crate::abi::{Code, check, get, nvml, put, put_text};
-use crate::handle::{Handle, find, number};
+use crate::handle::{Handle, find, find_card, number};
 use crate::layout::{PciInfo, PciInfoExt, PciInfoV1, PciInfoV2, field, version};
-use firstlight_simulator::identity::{Pci, print_uuid};
+use firstlight_simulator::identity::{Pci, print_mig_uuid, print_uuid};
 use firstlight_simulator::machine::Device;
 use std::ffi::c_char;
 
@@ -42,19 +42,27 @@ fn first(pci: Pci) -> PciInfoV1 {
 
 nvml! {
     fn nvmlDeviceGetName(handle: Handle, out: *mut c_char, length: u32) {
-        put_text(out, length, find(handle)?.device.model.name)
+        let found = find(handle)?;
+        match found.instance {
+            Some((_, instance)) => put_text(out, length, &found.device.name_of(instance)),
+            None => put_text(out, length, found.device.model.name),
+        }
     }
 
     fn nvmlDeviceGetUUID(handle: Handle, out: *mut c_char, length: u32) {
-        put_text(out, length, &print_uuid(find(handle)?.device.uuid))
+        let found = find(handle)?;
+        let card = || print_uuid(found.device.uuid);
+        put_text(out, length, &found.instance.map_or_else(card, |(_, instance)| print_mig_uuid(instance.uuid)))
     }
 
+    /// An instance's is the one among those of its card.
     fn nvmlDeviceGetIndex(handle: Handle, out: *mut u32) {
-        put(out, number(find(handle)?.index))
+        let found = find(handle)?;
+        put(out, number(found.instance.map_or(found.index, |(number, _)| number)))
     }
 
     fn nvmlDeviceGetMinorNumber(handle: Handle, out: *mut u32) {
-        put(out, number(find(handle)?.index))
+        put(out, number(find_card(handle)?.index))
     }
 
     fn nvmlDeviceGetBrand(handle: Handle, out: *mut u32) {
@@ -74,20 +82,20 @@ nvml! {
     }
 
     fn nvmlDeviceGetPciInfo(handle: Handle, out: *mut PciInfoV1) {
-        put(out, first(find(handle)?.device.pci))
+        put(out, first(find_card(handle)?.device.pci))
     }
 
     fn nvmlDeviceGetPciInfo_v2(handle: Handle, out: *mut PciInfoV2) {
-        put(out, PciInfoV2 { first: first(find(handle)?.device.pci), subsystem_id: 0, reserved: [0; 4] })
+        put(out, PciInfoV2 { first: first(find_card(handle)?.device.pci), subsystem_id: 0, reserved: [0; 4] })
     }
 
     fn nvmlDeviceGetPciInfo_v3(handle: Handle, out: *mut PciInfo) {
-        let pci = find(handle)?.device.pci;
+        let pci = find_card(handle)?.device.pci;
         put(out, PciInfo { first: first(pci), subsystem_id: 0, bus_id: field(&long_id(pci)) })
     }
 
     fn nvmlDeviceGetPciInfoExt(handle: Handle, out: *mut PciInfoExt) {
-        let pci = find(handle)?.device.pci;
+        let pci = find_card(handle)?.device.pci;
         let version = version::<PciInfoExt>(1);
         if get(out.cast::<u32>().cast_const())? != version {
             return Err(Code::ARGUMENT_VERSION_MISMATCH);

@@ -13,12 +13,13 @@
 //! | [`handle`] | devices by index, UUID, PCI id; what a handle names; a lost device |
 //! | [`identity`] | who a device is: name, UUID, PCI id, architecture |
 //! | [`figures`] | what a device has: memory, processors, modes, field values |
+//! | [`mig`] | instances of a card: its mode, their handles and numbers |
 //! | [`process`] | this process, where it holds memory |
 //! | [`topology`] | how two devices reach each other |
 //! | [`event`] | event sets: one XID when a device is lost |
 //! | [`driver`] | the virtual driver in this process, asked for memory in use |
 //!
-//! NVML shows every device of the grant, whatever `CUDA_VISIBLE_DEVICES` says. What only a card has (temperature,
+//! NVML shows every card of the grant, and the card of an instance, whatever `CUDA_VISIBLE_DEVICES` says. What only a card has (temperature,
 //! power, clocks, utilisation, ECC, a serial number) is NOT_SUPPORTED, never a number. Nothing here panics (the profile
 //! aborts): no indexing, no unwrap.
 
@@ -32,6 +33,7 @@ mod handle;
 mod hide;
 mod identity;
 mod layout;
+mod mig;
 mod process;
 mod session;
 mod system;

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "exported symbols have C names")]
 
 use crate::abi::{Code, check, nvml, put, put_list};
-use crate::handle::{self, Handle, find};
+use crate::handle::{self, Handle, find_card};
 use firstlight_simulator::machine::Machine;
 
 /// `NVML_TOPOLOGY_INTERNAL`: one device.
@@ -17,13 +17,13 @@ const IMPOSSIBLE: u32 = 5;
 
 nvml! {
     fn nvmlDeviceGetTopologyCommonAncestor(one: Handle, other: Handle, out: *mut u32) {
-        let (one, other) = (find(one)?, find(other)?);
+        let (one, other) = (find_card(one)?, find_card(other)?);
         put(out, if one.index == other.index { SAME } else { SYSTEM })
     }
 
     fn nvmlDeviceGetTopologyNearestGpus(handle: Handle, level: u32, count: *mut u32, out: *mut Handle) {
         check(count)?;
-        let own = find(handle)?.index;
+        let own = find_card(handle)?.index;
         if !LEVELS.contains(&level) {
             return Err(Code::INVALID_ARGUMENT);
         }
@@ -34,7 +34,7 @@ nvml! {
 
     /// Reading and writing (0, 1) work as in the driver; NVLink, atomics and the PCI bus (2 to 4) do not exist.
     fn nvmlDeviceGetP2PStatus(one: Handle, other: Handle, capability: u32, out: *mut u32) {
-        if find(one)?.index == find(other)?.index {
+        if find_card(one)?.index == find_card(other)?.index {
             return Err(Code::INVALID_ARGUMENT);
         }
         match capability {
@@ -45,7 +45,7 @@ nvml! {
     }
 
     fn nvmlDeviceOnSameBoard(one: Handle, other: Handle, out: *mut i32) {
-        let (one, other) = (find(one)?, find(other)?);
+        let (one, other) = (find_card(one)?, find_card(other)?);
         put(out, i32::from(one.index == other.index))
     }
 }

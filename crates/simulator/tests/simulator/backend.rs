@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// `llama-server` of Ollama's folder with its CUDA plugin, on this machine.
-fn server(machine: &Machine, lib: &Path) -> Command {
+pub(crate) fn server(machine: &Machine, lib: &Path) -> Command {
     let mut command = machine.program(&lib.join("llama-server"));
     let path = std::env::join_paths([lib, &lib.join("cuda_v13"), crate::common::artefacts()]).unwrap();
     command
@@ -49,11 +49,15 @@ fn ask(port: u16, request: &str) -> Option<String> {
 
 #[test]
 fn the_real_backend_generates_with_every_layer_on_the_device() {
+    generates(&Machine::of(1));
+}
+
+/// Starts the real server and lets it generate.
+pub(crate) fn generates(machine: &Machine) {
     let (Some(lib), Some(model)) = (product("ollama/lib/ollama"), product("model/tiny.gguf")) else { return };
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let log = tempfile::NamedTempFile::new().unwrap();
-    let machine = Machine::of(1);
-    let mut command = server(&machine, &lib);
+    let mut command = server(machine, &lib);
     command.arg("--model").arg(&model).args([
         "--port",
         &port.to_string(),

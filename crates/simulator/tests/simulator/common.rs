@@ -66,13 +66,7 @@ impl Machine {
     }
 
     fn granted(devices: usize, model: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let driver = driver();
-        let mut text = format!(
-            "firstlight-grant=1\nid=0123456789abcdef0123456789abcdef\npool=test\nkind=simulated\ndriver={}\nnvml={}\n",
-            driver.display(),
-            artefacts().join("libnvidia-ml.so.1").display(),
-        );
+        let mut text = String::new();
         for index in 0..devices {
             writeln!(
                 text,
@@ -82,6 +76,17 @@ impl Machine {
             )
             .unwrap();
         }
+        Self::with(&text)
+    }
+
+    /// A grant with these lines.
+    pub(crate) fn with(devices: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            "firstlight-grant=1\nid=0123456789abcdef0123456789abcdef\npool=test\nkind=simulated\ndriver={}\nnvml={}\n{devices}",
+            driver().display(),
+            artefacts().join("libnvidia-ml.so.1").display(),
+        );
         std::fs::write(folder.path().join("grant"), text).unwrap();
         Self { folder, simulate: String::new() }
     }

@@ -14,4 +14,6 @@ mod faults;
 #[cfg(test)]
 mod functions;
 #[cfg(test)]
+mod mig;
+#[cfg(test)]
 mod runtime;

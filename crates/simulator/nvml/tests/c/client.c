@@ -26,11 +26,15 @@ int main(int argc, char **argv) {
             who_it_is(at, devices[at]);
             what_it_has(devices[at]);
             what_only_a_card_has(devices[at]);
+            undivided(devices[at]);
             processes(devices[at], 0, 0);
         }
         wrong_arguments(count, devices[0]);
         topology(count, devices);
         events(devices[0]);
+    } else if (!strcmp(part, "divided")) {
+        divided(devices[0]);
+        undivided(devices[1]);
     } else if (!strcmp(part, "system")) {
         the_system();
     } else if (!strcmp(part, "missing")) {
@@ -38,6 +42,7 @@ int main(int argc, char **argv) {
     } else {
         open_driver(argv[3]);
         if (!strcmp(part, "memory")) memory_agrees(devices[argc > 4 ? atoi(argv[4]) : 0]);
+        if (!strcmp(part, "instance")) is_in_the_instance(devices[0], (unsigned)atoi(argv[4]));
         if (!strcmp(part, "loss")) loss_is_told(devices[0]);
     }
     ANSWERS(NVML_SUCCESS, nvmlShutdown());

@@ -121,10 +121,6 @@ void what_it_has(nvmlDevice_t device) {
     CHECK(state == NVML_FEATURE_DISABLED);
     ANSWERS(NVML_SUCCESS, nvmlDeviceGetDisplayActive(device, &state));
     ANSWERS(NVML_SUCCESS, nvmlDeviceGetDisplayMode(device, &state));
-    ANSWERS(NVML_SUCCESS, nvmlDeviceIsMigDeviceHandle(device, &n));
-    CHECK(n == 0);
-    ANSWERS(NVML_SUCCESS, nvmlDeviceGetMaxMigDeviceCount(device, &n));
-    CHECK(n == 0);
     ANSWERS(NVML_SUCCESS, nvmlDeviceGetMultiGpuBoard(device, &n));
     GUARDED(nvmlFieldValue_t, field);
     field.it.fieldId = NVML_FI_DEV_ECC_CURRENT;
@@ -137,7 +133,7 @@ void what_it_has(nvmlDevice_t device) {
 }
 
 void what_only_a_card_has(nvmlDevice_t device) {
-    unsigned n, m;
+    unsigned n;
     unsigned long long big;
     char text[128];
     nvmlUtilization_t utilization;
@@ -156,7 +152,6 @@ void what_only_a_card_has(nvmlDevice_t device) {
     ANSWERS(NVML_ERROR_NOT_SUPPORTED, nvmlDeviceGetSerial(device, text, sizeof text));
     ANSWERS(NVML_ERROR_NOT_SUPPORTED, nvmlDeviceGetVbiosVersion(device, text, sizeof text));
     ANSWERS(NVML_ERROR_NOT_SUPPORTED, nvmlDeviceGetEccMode(device, &state, &state));
-    ANSWERS(NVML_ERROR_NOT_SUPPORTED, nvmlDeviceGetMigMode(device, &n, &m));
     ANSWERS(NVML_ERROR_NOT_SUPPORTED, nvmlDeviceGetCurrPcieLinkWidth(device, &n));
     ANSWERS(NVML_ERROR_NOT_SUPPORTED, nvmlDeviceGetVirtualizationMode(device, &virtualization));
     ANSWERS(NVML_ERROR_NOT_SUPPORTED, nvmlDeviceSetPersistenceMode(device, NVML_FEATURE_ENABLED));

@@ -1,6 +1,6 @@
 //! A C client that is compiled against NVIDIA's headers of CUDA 12 and 13 and linked with the library.
 
-use crate::common::{Grant, shim, simulator};
+use crate::common::{Grant, shim, simulator, uuid};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,7 +17,9 @@ fn compiled(major: u32, folder: &Path) -> Option<PathBuf> {
     let output = folder.join("client");
     let mut command = Command::new("gcc");
     command.args(["-O1", "-Wall", "-Wno-deprecated-declarations", "-o"]).arg(&output).arg("-I").arg(headers);
-    command.args(["client.c", "system.c", "device.c", "rest.c", "driver.c"].map(|name| sources.join(name)));
+    command.args(
+        ["client.c", "system.c", "device.c", "rest.c", "driver.c", "mig.c"].map(|name| sources.join(name)),
+    );
     command.arg("-L").arg(simulator()).arg(format!("-Wl,-rpath,{}", simulator().display()));
     let made = command.args(["-l:libnvidia-ml.so.1", "-ldl"]).output().unwrap();
     assert!(made.status.success(), "{command:?}: {}", String::from_utf8_lossy(&made.stderr));
@@ -30,10 +32,13 @@ fn driver() -> String {
 
 /// Runs a part of the client with both headers; it must make at least so many checks.
 fn run(devices: usize, environment: &[(&str, &str)], words: &[&str], least: u32) {
+    run_with(&Grant::of(devices), environment, words, least);
+}
+
+fn run_with(grant: &Grant, environment: &[(&str, &str)], words: &[&str], least: u32) {
     for major in [12, 13] {
         let folder = tempfile::tempdir().unwrap();
         let Some(client) = compiled(major, folder.path()) else { continue };
-        let grant = Grant::of(devices);
         let output = grant.program(&client).args(words).envs(environment.iter().copied()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
@@ -82,6 +87,23 @@ fn a_driver_version_on_order_is_nvmls_too() {
 #[test]
 fn a_function_that_shall_be_missing_is_not_found() {
     run(1, &[("FIRSTLIGHT_SIMULATE", "no-function=nvmlDeviceGetFanSpeed")], &["missing", "1"], 8);
+}
+
+/// The second instance computes with one slice of three, beside the third.
+const DIVIDED: &str = "7/0:1g.10gb,1/0:1c.3g.40gb,1/1:2c.3g.40gb";
+
+#[test]
+fn a_divided_card_has_its_instances_and_the_others_say_that_they_have_none() {
+    run_with(&Grant::divided(DIVIDED), &[], &["divided", "2"], 110);
+}
+
+#[test]
+fn a_process_is_in_the_instance_that_was_chosen_and_memory_in_use_is_counted_there() {
+    for (number, place) in [("0", "7/0"), ("1", "1/0")] {
+        let name = format!("MIG-{}/{place}", uuid(0));
+        let words = ["instance", "2", &driver(), number];
+        run_with(&Grant::divided(DIVIDED), &[("CUDA_VISIBLE_DEVICES", &name)], &words, 30);
+    }
 }
 
 /// The usual case in a container: both libraries are the shim's, and behind it the driver is opened by its path.

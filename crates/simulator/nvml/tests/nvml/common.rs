@@ -56,6 +56,20 @@ impl Grant {
         Self(folder)
     }
 
+    /// A whole card that has MIG on with these instances, and one that cannot be divided.
+    pub(crate) fn divided(instances: &str) -> Self {
+        let grant = Self::of(2);
+        let path = grant.0.path().join("grant");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let whole = format!("device.0.memory={}", memory(0));
+        let divided = text
+            .replace("device.0.model=SIM-A40", "device.0.model=SIM-H100")
+            .replace("device.1.model=SIM-H100", "device.1.model=SIM-T4")
+            .replace(&whole, &format!("device.0.mig={instances}"));
+        std::fs::write(path, divided).unwrap();
+        grant
+    }
+
     /// A program that has this grant.
     pub(crate) fn program(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
