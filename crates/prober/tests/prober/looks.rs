@@ -193,6 +193,50 @@ fn the_simulators_cards_are_told_as_its_grant_names_them() {
     while prober.next().as_ref() != Some(&wanted) {}
 }
 
+/// The prober asks the simulator as it asks NVIDIA's: the kernel's folders, then NVML by card and numbers.
+#[test]
+fn the_simulators_instances_are_told_with_their_names_numbers_and_profiles() {
+    let Some(nvml) = firstlight_testing::artefact("simulator/libnvidia-ml.so.1") else {
+        eprintln!("skipped: no simulator/libnvidia-ml.so.1 in FIRSTLIGHT_ARTEFACTS (make artefacts)");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    // The last one is not NVML's.
+    for instance in ["gi7/ci0", "gi1/ci0", "gi1/ci1", "gi9/ci0"] {
+        std::fs::create_dir_all(folder.path().join("gpu1/mig").join(instance)).unwrap();
+    }
+    let grant = folder.path().join("grant");
+    let head = format!(
+        "firstlight-grant=1\nid={}\npool=p\nkind=simulated\ndriver=auto\nnvml=auto\n",
+        "0".repeat(32)
+    );
+    let devices = format!(
+        "device.0.uuid={FIRST}\ndevice.0.model=SIM-A40\ndevice.1.uuid={SECOND}\ndevice.1.model=SIM-H100\n\
+         device.1.mig=7/0:1g.10gb+me,1/0:1c.3g.40gb,1/1:2c.3g.40gb\n"
+    );
+    std::fs::write(&grant, head + &devices).unwrap();
+    let environment =
+        [("FIRSTLIGHT_GRANT", grant.to_str().unwrap()), ("CAPABILITIES", folder.path().to_str().unwrap())];
+    let look = Prober::start(&nvml, &environment).look();
+    assert_eq!((look.cards[0].mig, look.cards[0].instances.as_ref()), (None, None), "it cannot be divided");
+    let card = &look.cards[1];
+    assert_eq!(
+        (card.mig, card.failure.as_ref(), card.compute),
+        (Some(true), None, Some(ComputeMode::Default))
+    );
+    let instances = card.instances.clone().unwrap();
+    let told: Vec<_> = instances
+        .iter()
+        .map(|one| (one.gi, one.ci, one.profile.as_str(), one.memory.unwrap() >> 30))
+        .collect();
+    assert_eq!(told, [(1, 0, "1c.3g.40gb", 40), (1, 1, "2c.3g.40gb", 40), (7, 0, "1g.10gb+me", 10)]);
+    assert!(
+        instances.iter().all(|one| one.uuid.starts_with("MIG-") && one.uuid.len() == 40),
+        "{instances:?}"
+    );
+    assert_eq!(Prober::start(&nvml, &environment).look().cards[1].instances, Some(instances), "as before");
+}
+
 /// What `nvidia-smi` says of each card, in the order of these names.
 fn nvidia_smi(names: &str) -> Vec<Vec<String>> {
     let query = format!("--query-gpu={names}");
