@@ -45,6 +45,7 @@ impl Code {
     pub(crate) const CAPTURE_INVALIDATED: Self = Self(901);
     pub(crate) const CAPTURE_MERGE: Self = Self(902);
     pub(crate) const CAPTURED_EVENT: Self = Self(907);
+    pub(crate) const INVALID_CLUSTER_SIZE: Self = Self(912);
     pub(crate) const UNKNOWN: Self = Self(999);
 }
 

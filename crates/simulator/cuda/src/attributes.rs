@@ -6,6 +6,8 @@ use firstlight_simulator::machine::Shown;
 
 /// Highest id known to a driver of CUDA 13.0.
 const LAST: i32 = 147;
+/// Whether blocks can be launched in clusters.
+pub(crate) const CLUSTER_LAUNCH: i32 = 120;
 
 /// What belongs to a compute capability.
 struct Generation {
@@ -62,6 +64,7 @@ pub(crate) fn value(device: &Shown, attribute: i32) -> Result<i32, Code> {
         97 => kind.shared_optin,
         106 => kind.blocks,
         119 => 9,
+        CLUSTER_LAUNCH => i32::from(major >= 9),
         134 => -1,
         1..=LAST => 0,
         _ => return Err(Code::INVALID_VALUE),

@@ -78,10 +78,26 @@ fn blocks(device: &Shown, threads: i32, shared: usize) -> Result<i32, Code> {
     Ok(by_threads.min(by_count).min(by_shared))
 }
 
+/// Blocks of this kernel that a multiprocessor holds.
+pub(crate) fn resident(
+    state: &State,
+    kernel: Handle,
+    device: &Shown,
+    threads: i32,
+    shared: usize,
+) -> Result<i32, Code> {
+    find(state, kernel)?;
+    blocks(device, threads, shared)
+}
+
+/// Whether an attribute was set to something.
+pub(crate) fn is_set(state: &State, kernel: Handle, attribute: u32) -> Result<bool, Code> {
+    Ok(find(state, kernel)?.attributes.get(&attribute).is_some_and(|value| *value != 0))
+}
+
 fn occupancy(out: *mut i32, kernel: Handle, threads: i32, shared: usize) -> Done {
     let state = state()?;
-    find(&state, kernel)?;
-    put(out, blocks(device(state.current_device()?)?, threads, shared)?)
+    put(out, resident(&state, kernel, device(state.current_device()?)?, threads, shared)?)
 }
 
 /// The largest block: nothing here is faster with a smaller one. Shared memory that depends on the size is not asked.

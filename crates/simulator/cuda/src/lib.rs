@@ -13,7 +13,7 @@
 //! | [`pages`], [`ranges`] | lazily committed host mappings, and whose they are |
 //! | [`memory`], [`host`], [`pool`], [`vmm`], [`copy`], [`pointer`] | memory on top of them |
 //! | [`stream`], [`event`], [`work`], [`capture`], [`graph`] | order of work; captured work runs at graph launch |
-//! | [`code`], [`kernel`], [`launch`] | kernels are found, launched and counted, not run |
+//! | [`code`], [`kernel`], [`cluster`], [`launch`] | kernels are found, launched and counted, not run |
 //!
 //! Nothing here panics (the profile aborts): no indexing, no unwrap. All work is done before the call returns, so a
 //! stream is always idle.
@@ -21,6 +21,7 @@
 mod abi;
 mod attributes;
 mod capture;
+mod cluster;
 mod code;
 mod context;
 mod copy;

@@ -1,6 +1,6 @@
 //! A card that has MIG on, for NVIDIA's runtime and the real backend: one instance, or no device.
 
-use crate::backend::server;
+use crate::backend::{generates, server};
 use crate::common::{Machine, product};
 use crate::runtime::{runtimes, walk};
 use firstlight_simulator::identity::print_mig_uuid;
@@ -55,11 +55,12 @@ fn a_divided_card_is_no_device_until_an_instance_is_chosen_by_its_name() {
 }
 
 #[test]
-fn the_real_backend_names_the_instance() {
+fn the_real_backend_names_the_instance_and_generates_in_it() {
     let Some(lib) = product("ollama/lib/ollama") else { return };
     let machine = granted(&instances()[0]);
     let output = server(&machine, &lib).arg("--list-devices").output().unwrap();
     let told =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("CUDA0: SIM-H100 MIG 1g.10gb (10240 MiB, 10240 MiB free)"), "{told}");
+    generates(&machine);
 }
