@@ -9,7 +9,7 @@ use super::speaker::Speaker;
 use crate::app;
 use crate::args::LogFormat;
 use anyhow::Result;
-use firstlight_contract::paths::{container, library, node, program};
+use firstlight_contract::paths::{container, kernel, library, node, program};
 use firstlight_contract::prober::{Asking, MAX_LINE, Message, Silent};
 use futures::StreamExt as _;
 use std::fs::OpenOptions;
@@ -43,6 +43,9 @@ pub struct Args {
     /// Directory of the agents' sockets.
     #[arg(long, env = "FIRSTLIGHT_PROBER_SOCKETS", default_value = node::PROBER)]
     sockets: PathBuf,
+    /// Where the kernel module tells which MIG instances there are.
+    #[arg(long, env = "FIRSTLIGHT_PROBER_CAPABILITIES", default_value = kernel::CAPABILITIES)]
+    capabilities: PathBuf,
     /// Seconds between two looks.
     #[arg(long, env = "FIRSTLIGHT_PROBER_INTERVAL_SECONDS", default_value = "5", value_parser = seconds)]
     interval_seconds: Duration,
@@ -168,6 +171,7 @@ fn command(args: &Args, last: &[String]) -> Command {
         None => Command::new(&args.program),
     };
     command.arg("--nvml").arg(there(library::NVML).unwrap_or_else(|| library::NVML.into()));
+    command.arg("--capabilities").arg(&args.capabilities);
     command.arg("--interval-seconds").arg(args.interval_seconds.as_secs_f64().to_string());
     command.args(last.iter().flat_map(|card| ["--last", card]));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);

@@ -1,6 +1,7 @@
 use super::*;
 use clap::Parser;
 use firstlight_contract::prober::{Card, Look, Xid};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
@@ -107,7 +108,7 @@ async fn one_that_hangs_is_killed_and_the_agent_hears_at_what() {
 async fn the_card_that_it_hung_at_is_asked_after_the_others_until_it_answers() {
     let (one, other) = (UUID.to_owned(), UUID.replace('1', "2"));
     // What it was told is what it says.
-    let script = format!("{}shift 4; echo \"$@\" >\"${{0%/*}}/told\"; exec sleep 100", says(&[asking()]));
+    let script = format!("{}shift 6; echo \"$@\" >\"${{0%/*}}/told\"; exec sleep 100", says(&[asking()]));
     let world = World::new(&script);
     let mut last = vec![one.clone(), other.clone()];
     world.after(&mut last).await;
@@ -208,4 +209,16 @@ fn a_device_that_cannot_be_opened_says_whose_fault_that_is() {
     assert!(control(&folder.path().join("nvidiactl")).contains("this container was not given it"));
     fs::write(folder.path().join("nvidiactl"), "").unwrap();
     assert!(control(&folder.path().join("nvidiactl")).ends_with("can be opened"));
+}
+
+#[test]
+fn the_process_is_told_where_the_kernel_module_names_instances() {
+    let told = |more: &[&str]| {
+        let args = Cli::try_parse_from([&["prober"], more].concat()).unwrap().args;
+        let words: Vec<_> = command(&args, &[]).as_std().get_args().map(OsStr::to_owned).collect();
+        let at = words.iter().position(|word| word == "--capabilities").unwrap();
+        words[at + 1].clone()
+    };
+    assert_eq!(told(&[]), "/proc/driver/nvidia/capabilities");
+    assert_eq!(told(&["--capabilities=/played/capabilities"]), "/played/capabilities");
 }
