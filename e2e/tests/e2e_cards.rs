@@ -2,9 +2,11 @@
 
 use anyhow::Result;
 use firstlight_contract::names::annotation;
-use firstlight_e2e::harness::cards::NodeWithCards;
+use firstlight_contract::paths::container::GRANT;
+use firstlight_e2e::harness::cards::{NodeWithCards, OPENS};
 use firstlight_e2e::harness::scenario::{Scenario, scenario, then_always};
 use firstlight_e2e::harness::workload::{OLLAMA, annotated, ollama};
+use serde_json::json;
 
 #[test]
 #[ignore = "needs the local cluster"]
@@ -101,6 +103,41 @@ fn keeps_within_its_quota(s: &Scenario, pod: &str) -> Result<()> {
     let context = f64::from(256 << 20);
     let within = |used: f64| used > context && used <= quota;
     s.metric(&format!("firstlight_memory_used_bytes{of}"), |found| within(found.value)).map(drop)
+}
+
+/// Ollama's own llama.cpp as the container's program. Ollama itself passes over every device whose capability its backend
+/// was not compiled for, and the local build is for 8.6 alone, which no card has that can be divided.
+const SERVER: &str = "cd /usr/lib/ollama && export LD_LIBRARY_PATH=$PWD:$PWD/cuda_v13 \
+    GGML_BACKEND_PATH=$PWD/cuda_v13/libggml-cuda.so && exec ./llama-server --offline";
+const SERVES: &str = "--model /models/tiny.gguf -ngl 99 -c 256 --host 0.0.0.0 --port 11434";
+
+#[test]
+#[ignore = "needs the local cluster"]
+fn a_mig_instance_comes_with_its_own_nodes_and_a_pod_generates_in_it() -> Result<()> {
+    scenario(|s| {
+        s.offered("tenth", "1")?;
+        let mut deployment = annotated(ollama("instance", OLLAMA), &[(annotation::GPU, "tenth")]);
+        let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
+        container["command"] = json!(["sh", "-c", format!("{SERVER} {SERVES}")]);
+        container["readinessProbe"]["httpGet"]["path"] = json!("/health");
+        s.create(&deployment)?;
+        let pod = s.ready_pod("instance")?;
+        assert_eq!(s.complete(&pod)?["tokens_predicted"], 8);
+        let condition = s.gpu_ready(&pod, "True")?;
+        assert_eq!(condition.reason, "GpuUsable", "{condition:?}");
+
+        let grant = s.shell(&pod, "ollama", &format!("cat {GRANT}"))?;
+        let named: Vec<&str> = grant.lines().filter(|line| line.contains(".uuid=")).collect();
+        assert!(named.len() == 1 && named[0].starts_with("device.0.uuid=MIG-"), "{grant}");
+        // The card, and of its capabilities the two of the instance.
+        let nodes = s.shell(&pod, "ollama", "cd /dev && ls -d nvidia[0-9]* nvidia-caps/*")?;
+        let [of_gi, of_ci] = OPENS;
+        let wanted = format!("nvidia-caps/nvidia-cap{of_gi}\nnvidia-caps/nvidia-cap{of_ci}\nnvidia5");
+        assert_eq!(nodes.trim(), wanted);
+        let devices = s.shell(&pod, "ollama", &format!("{SERVER} --list-devices 2>&1"))?;
+        assert!(devices.contains("CUDA0: SIM-H100 MIG 1g.10gb (10240 MiB"), "{devices}");
+        Ok(())
+    })
 }
 
 #[test]

@@ -27,11 +27,11 @@ fn a_card_at_which_nvml_hangs_and_one_that_is_too_small_are_not_offered_and_othe
             s.offered("told", "2")?;
             s.offered("cards", "2")?;
 
-            // It hangs at the first card it is asked about: the second one is given.
-            install::chart(&[
+            // It hangs at the first card it is asked about: the second one is given. The pool of instances waits for it.
+            install::chart_that_is_never_ready(&[
                 "pools[6].memory=40GiB",
-                "prober.env[1].name=FIRSTLIGHT_SIMULATE",
-                "prober.env[1].value=hang=nvmlDeviceGetMemoryInfo_v2:600",
+                "prober.env[2].name=FIRSTLIGHT_SIMULATE",
+                "prober.env[2].value=hang=nvmlDeviceGetMemoryInfo_v2:600",
             ])?;
             s.prober_says(&format!(
                 "while it asked nvmlDeviceGetMemoryInfo of {}: its process was killed",

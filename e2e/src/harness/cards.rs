@@ -13,15 +13,23 @@ use crate::command::run;
 use crate::deps::product;
 
 /// Its cards.
-pub const CARDS: u32 = 5;
+pub const CARDS: u32 = 6;
 /// The one that a CDI specification names.
 const NAMED: u32 = 4;
+/// The one that has MIG on, and its instance: GPU instance, compute instance, profile.
+const DIVIDED: u32 = 5;
+const INSTANCE: (u32, u32, &str) = (7, 0, "1g.10gb");
+/// The capabilities that open the two halves of the instance, and the one that shows all instances: numbers of device nodes.
+pub const OPENS: [u32; 2] = [66, 67];
+const MONITOR: u32 = 20;
 const VERSION: &str = "580.95.05";
 /// Where the libraries lie.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// What the simulator's NVML takes for its cards (`prober.env` of the tests' values), in the one folder of the node that
 /// the prober's container has.
 const GRANT: &str = "nvml-of-the-tests";
+/// There, too, what it takes for the kernel module's folder of instances: `/proc` of a container has none.
+const CAPABILITIES: &str = "capabilities-of-the-tests";
 
 /// The UUID of a card.
 pub fn uuid(number: u32) -> String {
@@ -48,21 +56,40 @@ impl NodeWithCards {
         node.device("nvidiactl", 255)?;
         node.device("nvidia-uvm", 254)?;
         (0..CARDS).try_for_each(|number| node.device(&format!("nvidia{number}"), number))?;
+        node.instance()?;
         node.driver()?;
         node.write("etc/cdi/nvidia.yaml", &specification())?;
         let folder = cluster.node().path(PROBER);
-        fs::create_dir_all(&folder)?;
+        let (gi, ci, _) = INSTANCE;
+        fs::create_dir_all(folder.join(CAPABILITIES).join(format!("gpu{DIVIDED}/mig/gi{gi}/ci{ci}")))?;
         fs::write(folder.join(GRANT), grant()).context("cannot write the grant of the simulator's NVML")
     }
 
     fn device(&self, name: &str, minor: u32) -> Result<()> {
         let path = self.0.join("dev").join(name);
-        fs::create_dir_all(self.0.join("dev"))?;
+        fs::create_dir_all(path.parent().context("a node without a folder")?)?;
         if path.exists() {
             return Ok(());
         }
         run("mknod", [path.to_str().context("the path is not UTF-8")?, "c", "195", &minor.to_string()])
             .map(drop)
+    }
+
+    /// The divided card's instance, as the module tells of it.
+    fn instance(&self) -> Result<()> {
+        let (gi, ci, _) = INSTANCE;
+        let [of_gi, of_ci] = OPENS;
+        let folder = format!("gpu{DIVIDED}/mig/gi{gi}");
+        for (of, number) in [
+            (folder.clone(), of_gi),
+            (format!("{folder}/ci{ci}"), of_ci),
+            ("mig/monitor".to_owned(), MONITOR),
+        ] {
+            let access = format!("DeviceFileMinor: {number}\nDeviceFileMode: 292\nDeviceFileModify: 1\n");
+            self.write(&format!("proc/driver/nvidia/capabilities/{of}/access"), &access)?;
+            self.device(&format!("nvidia-caps/nvidia-cap{number}"), number)?;
+        }
+        Ok(())
     }
 
     fn driver(&self) -> Result<()> {
@@ -100,8 +127,9 @@ impl NodeWithCards {
             self.write(&format!("{function}/{name}"), &format!("{value}\n"))?;
         }
         fs::write(self.0.join(&function).join("config"), [0xde, 0x10, 0, 0])?;
+        let model = if number == DIVIDED { "H100 80GB HBM3" } else { "A40" };
         let information = format!(
-            "Model: \t\t NVIDIA A40\nGPU UUID: \t {}\n\
+            "Model: \t\t NVIDIA {model}\nGPU UUID: \t {}\n\
              Bus Location: \t {place}\nDevice Minor: \t {number}\nGPU Excluded:\t No\n",
             uuid(number)
         );
@@ -144,13 +172,14 @@ fn grant() -> String {
         "0".repeat(32)
     );
     for number in 0..CARDS {
-        let device = [
-            format!("uuid={}", uuid(number)),
-            format!("pci=0000{}", slot(number)),
-            "model=SIM-A40".to_owned(),
-            format!("memory={}", 48_u64 << 30),
-        ];
-        text.extend(device.map(|line| format!("device.{number}.{line}\n")));
+        let mut device = vec![format!("uuid={}", uuid(number)), format!("pci=0000{}", slot(number))];
+        if number == DIVIDED {
+            let (gi, ci, profile) = INSTANCE;
+            device.extend(["model=SIM-H100".to_owned(), format!("mig={gi}/{ci}:{profile}")]);
+        } else {
+            device.extend(["model=SIM-A40".to_owned(), format!("memory={}", 48_u64 << 30)]);
+        }
+        text.extend(device.iter().map(|line| format!("device.{number}.{line}\n")));
     }
     text
 }

@@ -258,6 +258,14 @@ impl Scenario {
         serde_json::from_str(&text).with_context(|| format!("Ollama did not answer with JSON: {text}"))
     }
 
+    /// Lets a llama.cpp server generate; returns the answer.
+    pub fn complete(&self, pod: &str) -> Result<Value> {
+        let question = json!({"prompt": "hello", "n_predict": 8, "ignore_eos": true});
+        let text =
+            self.kubectl.stdin(["create", "--raw", &self.proxy(pod, "/completion"), "-f", "-"], &question)?;
+        serde_json::from_str(&text).with_context(|| format!("the server did not answer with JSON: {text}"))
+    }
+
     fn proxy(&self, pod: &str, path: &str) -> String {
         format!("/api/v1/namespaces/{}/pods/{pod}:11434/proxy{path}", self.namespace)
     }
