@@ -326,8 +326,12 @@ impl Scenario {
     pub fn prober_says(&self, text: &str) -> Result<()> {
         let words = ["-n", NAMESPACE, "logs", "-l", "app.kubernetes.io/component=prober", "--tail=-1"];
         wait_for(&format!("the prober to say {text:?}"), PATIENCE, || {
-            let log = self.kubectl.run(words)?;
-            Ok(if log.contains(text) { Progress::Done(()) } else { Progress::Waiting(log) })
+            Ok(match self.kubectl.run(words) {
+                Ok(log) if log.contains(text) => Progress::Done(()),
+                // While its pod is replaced there may be no log.
+                Ok(other) => Progress::Waiting(other),
+                Err(error) => Progress::Waiting(format!("{error:#}")),
+            })
         })
     }
 
