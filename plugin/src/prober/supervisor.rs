@@ -26,6 +26,8 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LAST_BACKOFF: Duration = Duration::from_secs(30);
 /// How often the end of a killed process is looked for, and the agents told that there is none.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often new agents are looked for while there is nothing to tell.
+const GREETING: Duration = Duration::from_secs(1);
 /// Starting takes longer than any question: cards that nobody uses are initialised, a second or two each.
 const INIT: &str = "nvmlInit";
 const INIT_FACTOR: u32 = 3;
@@ -196,10 +198,14 @@ impl Hearing {
         let mut lines = FramedRead::new(stdout, LinesCodec::new_with_max_length(MAX_LINE));
         loop {
             let begun = Instant::now();
-            let line = match timeout(self.limit(args), lines.next()).await {
-                Ok(Some(line)) => line.map_err(|error| error.to_string()),
-                Ok(None) => return self.ended(child, speaker).await,
-                Err(_) => return Some(self.hangs(begun, child, speaker).await),
+            let line = loop {
+                let left = self.limit(args).saturating_sub(begun.elapsed());
+                match timeout(left.min(GREETING), lines.next()).await {
+                    Ok(Some(line)) => break line.map_err(|error| error.to_string()),
+                    Ok(None) => return self.ended(child, speaker).await,
+                    Err(_) if begun.elapsed() < self.limit(args) => speaker.greet().await,
+                    Err(_) => return Some(self.hangs(begun, child, speaker).await),
+                }
             };
             let message =
                 line.and_then(|line| Message::parse(line.as_bytes()).map_err(|error| error.to_string()));
