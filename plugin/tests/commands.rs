@@ -216,7 +216,7 @@ async fn selftest_is_content_with_good_pools_and_a_webhook_of_the_right_name() {
 
 #[tokio::test]
 async fn selftest_says_all_mistakes_and_who_did_not_answer() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = firstlight_testing::free_address().port();
     let connect = format!("--connect=127.0.0.1:{free}");
     let (code, said) = selftest("pools: [{name: A, kind: magic}]", &[&connect]).await;
     assert_eq!(code, Some(1), "{said}");

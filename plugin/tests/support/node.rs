@@ -48,8 +48,7 @@ impl Node {
             fs::write(path, file).unwrap();
         }
         fs::write(root.path().join("pools.yaml"), pools).unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
+        let port = firstlight_testing::free_address().port();
         let mut kubelet = Kubelet::new(root.path());
         kubelet.start();
         Self { kubelet, api: ApiServer::start().await, port, root, agent: None }

@@ -2,6 +2,7 @@
 
 use super::api_server::ApiServer;
 use super::client::get;
+use firstlight_testing::free_address;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
@@ -28,11 +29,6 @@ impl Drop for Webhook {
     }
 }
 
-/// A port that nobody listens on at the moment.
-pub fn free() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 pub fn command() -> Command {
     let binary = std::env::var_os("FIRSTLIGHT_BENCH_WEBHOOK")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_firstlight-webhook")), PathBuf::from);
@@ -46,7 +42,7 @@ impl Webhook {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("kubeconfig"), api.kubeconfig()).unwrap();
         std::fs::write(folder.path().join("pools.yaml"), POOLS).unwrap();
-        let (admission, metrics) = (free(), free());
+        let (admission, metrics) = (free_address(), free_address());
         // The environment is the chart's.
         let child = command()
             .env("KUBECONFIG", folder.path().join("kubeconfig"))
