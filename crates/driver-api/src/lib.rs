@@ -4,7 +4,8 @@
 //! | module | what |
 //! |---|---|
 //! | `list` | generated: the macros [`driver_functions`] and [`nvml_functions`] with a row for each ABI symbol |
-//! | [`function`] | the rows as a table; lookup by id, by symbol, and as `cuGetProcAddress` does it |
+//! | [`function`] | the rows as a table; lookup by id and by symbol |
+//! | `names` | lookup by name, as `cuGetProcAddress` does it |
 //! | [`tables`] | UUIDs and names of the private tables of `cuGetExportTable` |
 //! | [`codes`] | names and texts of result codes |
 //! | [`simulated`] | what the simulator does with each function |
@@ -26,4 +27,5 @@ mod names;
 pub mod simulated;
 pub mod tables;
 
-pub use function::{Action, Effect, FUNCTIONS, Function, Library, by_id, by_symbol, resolve};
+pub use function::{Action, Effect, FUNCTIONS, Function, Library, by_id, by_symbol};
+pub use names::resolve;
