@@ -237,39 +237,19 @@ pub const NEWEST: u32 = {
     newest
 };
 
-/// A hash of part of a text, eight bytes at a step: a runtime has some 440 names looked up when it starts.
+/// FNV-1a over part of a text.
 const fn hash_of(text: &[u8], begin: usize, length: usize) -> u32 {
-    let (mut hash, mut at) = (SEED, 0);
-    while at < length {
-        let mut word = 0;
-        let mut byte = 0;
-        while byte < 8 && at + byte < length {
-            word |= (text[begin + at + byte] as u64) << (8 * byte);
-            byte += 1;
-        }
-        hash = mixed(hash, word);
-        at += 8;
+    let mut hash = 0x811C_9DC5_u32;
+    let mut at = begin;
+    while at < begin + length {
+        hash = (hash ^ text[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
     }
-    folded(hash)
+    hash
 }
 
-/// The same, of a whole text.
 fn hash(name: &[u8]) -> u32 {
-    let (words, rest) = name.as_chunks::<8>();
-    let hash = words.iter().fold(SEED, |hash, word| mixed(hash, u64::from_le_bytes(*word)));
-    let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-    folded(if rest.is_empty() { hash } else { mixed(hash, last) })
-}
-
-const SEED: u64 = 0xCBF2_9CE4_8422_2325;
-
-/// FNV-1a's step with words for bytes; the rotation brings high bits down, which a product never does.
-const fn mixed(hash: u64, word: u64) -> u64 {
-    (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32)
-}
-
-const fn folded(hash: u64) -> u32 {
-    (hash ^ hash >> 32) as u32
+    name.iter().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Bits for the hashes of names: so many that few other names share one.

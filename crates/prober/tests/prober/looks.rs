@@ -4,7 +4,7 @@ use crate::common::{Prober, fake, second};
 use firstlight_contract::prober::{
     Asking, ComputeMode, Ecc, FailureKind, Instance, Memory, Message, Rows, Xid,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const FIRST: &str = "GPU-00000001-0000-0000-0000-000000000000";
@@ -155,27 +155,31 @@ fn it_ends_when_nobody_listens_any_more() {
     assert_eq!(prober.close(), Some(1));
 }
 
-/// The simulator stands in for NVIDIA's on every machine without a card.
-#[test]
-fn the_simulators_cards_are_told_as_its_grant_names_them() {
+/// The simulator's NVML, which stands in for NVIDIA's on every machine without a card, and in this folder a grant with
+/// these devices; `None`, said, where it is not built.
+fn simulated(folder: &Path, devices: &str) -> Option<(PathBuf, String)> {
     let Some(nvml) = firstlight_testing::artefact("simulator/libnvidia-ml.so.1") else {
         eprintln!("skipped: no simulator/libnvidia-ml.so.1 in FIRSTLIGHT_ARTEFACTS (make artefacts)");
-        return;
+        return None;
     };
+    let grant = folder.join("grant");
+    let id = "0".repeat(32);
+    let head = format!("firstlight-grant=1\nid={id}\npool=p\nkind=simulated\ndriver=auto\nnvml=auto\n");
+    std::fs::write(&grant, head + devices).unwrap();
+    Some((nvml, grant.to_str().unwrap().to_owned()))
+}
+
+#[test]
+fn the_simulators_cards_are_told_as_its_grant_names_them() {
     let folder = tempfile::tempdir().unwrap();
-    let grant = folder.path().join("grant");
-    let mut text = format!(
-        "firstlight-grant=1\nid={}\npool=p\nkind=simulated\ndriver=auto\nnvml=auto\n",
-        "0".repeat(32)
-    );
-    for (number, uuid) in [FIRST, SECOND].iter().enumerate() {
-        let device = format!(
+    let device = |number: u32, uuid: &str| {
+        format!(
             "device.{number}.uuid={uuid}\ndevice.{number}.model=SIM-A40\ndevice.{number}.memory=8589934592\n"
-        );
-        text.push_str(&device);
-    }
-    std::fs::write(&grant, text).unwrap();
-    let environment = [("FIRSTLIGHT_GRANT", grant.to_str().unwrap())];
+        )
+    };
+    let devices = device(0, FIRST) + &device(1, SECOND);
+    let Some((nvml, grant)) = simulated(folder.path(), &devices) else { return };
+    let environment = [("FIRSTLIGHT_GRANT", grant.as_str())];
     let look = Prober::start(&nvml, &environment).look();
     assert_eq!(look.cards.iter().map(|card| card.uuid.as_str()).collect::<Vec<_>>(), [FIRST, SECOND]);
     assert!(
@@ -196,27 +200,18 @@ fn the_simulators_cards_are_told_as_its_grant_names_them() {
 /// The prober asks the simulator as it asks NVIDIA's: the kernel's folders, then NVML by card and numbers.
 #[test]
 fn the_simulators_instances_are_told_with_their_names_numbers_and_profiles() {
-    let Some(nvml) = firstlight_testing::artefact("simulator/libnvidia-ml.so.1") else {
-        eprintln!("skipped: no simulator/libnvidia-ml.so.1 in FIRSTLIGHT_ARTEFACTS (make artefacts)");
-        return;
-    };
     let folder = tempfile::tempdir().unwrap();
     // The last one is not NVML's.
     for instance in ["gi7/ci0", "gi1/ci0", "gi1/ci1", "gi9/ci0"] {
         std::fs::create_dir_all(folder.path().join("gpu1/mig").join(instance)).unwrap();
     }
-    let grant = folder.path().join("grant");
-    let head = format!(
-        "firstlight-grant=1\nid={}\npool=p\nkind=simulated\ndriver=auto\nnvml=auto\n",
-        "0".repeat(32)
-    );
     let devices = format!(
         "device.0.uuid={FIRST}\ndevice.0.model=SIM-A40\ndevice.1.uuid={SECOND}\ndevice.1.model=SIM-H100\n\
          device.1.mig=7/0:1g.10gb+me,1/0:1c.3g.40gb,1/1:2c.3g.40gb\n"
     );
-    std::fs::write(&grant, head + &devices).unwrap();
+    let Some((nvml, grant)) = simulated(folder.path(), &devices) else { return };
     let environment =
-        [("FIRSTLIGHT_GRANT", grant.to_str().unwrap()), ("CAPABILITIES", folder.path().to_str().unwrap())];
+        [("FIRSTLIGHT_GRANT", grant.as_str()), ("CAPABILITIES", folder.path().to_str().unwrap())];
     let look = Prober::start(&nvml, &environment).look();
     assert_eq!((look.cards[0].mig, look.cards[0].instances.as_ref()), (None, None), "it cannot be divided");
     let card = &look.cards[1];

@@ -84,41 +84,29 @@ fn report() -> Result<bool, Failure> {
         compile(include_str!("../../bench/empty.c"), &place.join("empty.so"), &["-shared", "-nostdlib"])?;
     // Copied the same way, because the layout in the page cache alone makes a difference of microseconds.
     let (shim, empty) = (copy(&shim, &place.join("shim.so.1"))?, copy(&empty, &place.join("empty.so.1"))?);
-    let called = |driver: &Path, barred: &[&str]| -> Result<bool, Failure> {
-        let status = Command::new(std::env::current_exe()?)
-            .arg("calls")
-            .arg(driver)
-            .args(barred)
-            .env("LD_PRELOAD", &shim)
-            .env("FIRSTLIGHT_GRANT", grant(place, driver)?)
-            .status()?;
-        Ok(status.success())
+    // A part of this program behind the shim.
+    let behind = |grant: PathBuf, words: &[&str]| -> Result<bool, Failure> {
+        let mut program = Command::new(std::env::current_exe()?);
+        program.args(words).env("LD_PRELOAD", &shim).env("FIRSTLIGHT_GRANT", grant);
+        Ok(program.status()?.success())
     };
+    let nothing = driver.to_str().ok_or("a temporary folder whose name is no text")?;
     println!("added to a driver that does nothing, for the order of magnitude:");
-    called(&driver, &[])?;
+    behind(grant(place, &driver)?, &["calls", nothing])?;
+    let simulator = std::env::var("FIRSTLIGHT_DRIVER_DIR").map(|folder| format!("{folder}/libcuda.so.1"));
     let mut met = true;
-    if let Some(drivers) = std::env::var_os("FIRSTLIGHT_DRIVER_DIR") {
-        let behind = Path::new(&drivers).join("libcuda.so.1");
-        println!("added to {}:", behind.display());
-        met &= called(&behind, &["barred"])?;
+    if let Ok(driver) = &simulator {
+        println!("added to {driver}:");
+        met &= behind(grant(place, Path::new(driver))?, &["calls", driver, "barred"])?;
     } else {
         println!("added to a driver: left out (FIRSTLIGHT_DRIVER_DIR is not set)");
     }
 
-    let under = |what: &str, driver: &Path| -> Result<bool, Failure> {
-        let status = Command::new(std::env::current_exe()?)
-            .arg(what)
-            .arg(driver)
-            .env("LD_PRELOAD", &shim)
-            .env("FIRSTLIGHT_GRANT", limited(place, driver)?)
-            .status()?;
-        Ok(status.success())
-    };
     println!("added by a quota, in front of a driver that does nothing:");
-    met &= under("quota", &driver)?;
-    if let Some(drivers) = std::env::var_os("FIRSTLIGHT_DRIVER_DIR") {
-        println!("the same in front of {}:", drivers.display());
-        met &= under("launch", &Path::new(&drivers).join("libcuda.so.1"))?;
+    met &= behind(limited(place, &driver)?, &["quota", nothing])?;
+    if let Ok(driver) = &simulator {
+        println!("the same in front of {driver}:");
+        met &= behind(limited(place, Path::new(driver))?, &["launch", driver])?;
     }
 
     let plain = over_empty(&empty, &shim)?;
@@ -171,24 +159,27 @@ fn runtimes(place: &Path, shim: &Path) -> Result<bool, Failure> {
         return Ok(true);
     };
     let grant = grant(place, &Path::new(&drivers).join("libcuda.so.1"))?;
-    let one = |behind: bool| -> Result<f64, Failure> {
+    let silent = place.join("grant-without-records");
+    let text = std::fs::read_to_string(&grant)?;
+    std::fs::write(&silent, text.replace("records=", "records=/nowhere"))?;
+    let one = |variable: &str, value: &OsStr, grant: &Path| -> Result<f64, Failure> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("runtime").arg(&runtime);
-        if behind {
-            command.env("LD_PRELOAD", shim).env("FIRSTLIGHT_GRANT", &grant);
-        } else {
-            // The simulator reads its grant, whoever loads it.
-            command.env("LD_LIBRARY_PATH", &drivers).env("FIRSTLIGHT_GRANT", &grant);
-        }
+        // The simulator reads its grant, whoever loads it.
+        command.arg("runtime").arg(&runtime).env(variable, value).env("FIRSTLIGHT_GRANT", grant);
         let output = command.stderr(Stdio::inherit()).output()?;
         Ok(String::from_utf8(output.stdout)?.trim().parse()?)
     };
-    let mut differences = Vec::new();
+    let (mut alone, mut added, mut unrecorded) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNTIMES {
-        let base = one(false)?;
-        differences.push(one(true)? - base);
+        let base = one("LD_LIBRARY_PATH", &drivers, &grant)?;
+        alone.push(base);
+        added.push(one("LD_PRELOAD", shim.as_os_str(), &grant)? - base);
+        unrecorded.push(one("LD_PRELOAD", shim.as_os_str(), &silent)? - base);
     }
-    Ok(line("cudaGetDeviceCount in a fresh process", median(&mut differences) / 1e3, 100.0, "µs"))
+    let said = |what, values: &mut [f64], bar| line(what, median(values) / 1e3, bar, "µs");
+    said("cudaGetDeviceCount in a fresh process, without the shim", &mut alone, f64::INFINITY);
+    said("added by the shim without a record file", &mut unrecorded, f64::INFINITY);
+    Ok(said("added to cudaGetDeviceCount in a fresh process", &mut added, 100.0))
 }
 
 /// Prints how many nanoseconds the runtime's first call took.

@@ -4,6 +4,7 @@
 use crate::abi::{Code, Handle, driver, get, put};
 use crate::attributes::{self, CLUSTER_LAUNCH};
 use crate::kernel;
+use crate::launch::{Attribute, Config};
 use crate::state::{device, state};
 use firstlight_simulator::machine::Shown;
 
@@ -16,32 +17,6 @@ const PORTABLE: u32 = 8;
 const LARGEST: u32 = 16;
 /// More attributes than there are kinds.
 const MOST_ATTRIBUTES: u32 = 64;
-
-/// `CUlaunchConfig` (cuda.h).
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Config {
-    grid: [u32; 3],
-    block: [u32; 3],
-    shared: u32,
-    stream: Handle,
-    attributes: *const Attribute,
-    count: u32,
-}
-
-/// `CUlaunchAttribute` (cuda.h); of the union its first words.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Attribute {
-    id: u32,
-    padding: u32,
-    value: [u32; 16],
-}
-
-const _: () = {
-    assert!(size_of::<Config>() == 56);
-    assert!(size_of::<Attribute>() == 72);
-};
 
 /// Blocks of a cluster, as the launch says; one where it does not.
 fn size(config: &Config) -> Result<u32, Code> {

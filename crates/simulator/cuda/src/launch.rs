@@ -13,15 +13,31 @@ const MOST_THREADS: u64 = 1024;
 const DEEPEST: u32 = 64;
 const MOST_BLOCKS: [u32; 3] = [0x7fff_ffff, 0xffff, 0xffff];
 
-/// `CUlaunchConfig` (cuda.h), what is read of it.
+/// `CUlaunchConfig` (cuda.h).
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Config {
-    grid: [u32; 3],
-    block: [u32; 3],
-    shared: u32,
-    stream: Handle,
+pub(crate) struct Config {
+    pub(crate) grid: [u32; 3],
+    pub(crate) block: [u32; 3],
+    pub(crate) shared: u32,
+    pub(crate) stream: Handle,
+    pub(crate) attributes: *const Attribute,
+    pub(crate) count: u32,
 }
+
+/// `CUlaunchAttribute` (cuda.h); of the union its first words.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Attribute {
+    pub(crate) id: u32,
+    padding: u32,
+    pub(crate) value: [u32; 16],
+}
+
+const _: () = {
+    assert!(size_of::<Config>() == 56);
+    assert!(size_of::<Attribute>() == 72);
+};
 
 fn launch(function: Handle, grid: [u32; 3], block: [u32; 3], shared: u32, stream: Handle) -> Done {
     let threads = block.iter().fold(1_u64, |product, side| product.saturating_mul(u64::from(*side)));
